@@ -1,0 +1,295 @@
+"""The validated configuration of a run. YAML under conf/ holds the values; this module says what may stand there."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from veriscope.types import ClassName, Frozen, InputSpec, Split
+
+Scalar = bool | int | float | str | None
+OptionValue = Scalar | tuple[Scalar, ...]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Range = Annotated[tuple[float, float], Field(description="lowest and highest value, drawn uniformly between")]
+Trainable = Literal["all", "none"] | tuple[str, ...]
+
+
+class BackboneConfig(Frozen):
+    """The feature extractor: any timm name, or a name registered in veriscope.models."""
+
+    name: str = Field(min_length=1)
+    pretrained: bool = Field(default=True, description="take timm's pretrained weights (Hugging Face hub)")
+    weights: Path | None = Field(default=None, description="local .safetensors file; wins over pretrained")
+    trainable: Trainable = Field(
+        default="all", description="all, none, or the module names that train; the rest is frozen, batch-norm too"
+    )
+    options: dict[str, OptionValue] = Field(default_factory=dict, description="further constructor arguments")
+
+
+class HeadConfig(Frozen):
+    """The classifier on the features. Further keys are the head's own arguments, checked against its signature."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
+    __pydantic_extra__: dict[str, OptionValue] = Field(init=False)
+
+    name: str = Field(min_length=1)
+    tap: str | None = Field(default=None, description="backbone module whose output the head reads; null: the last")
+
+    @property
+    def options(self) -> dict[str, OptionValue]:
+        """The head's own arguments."""
+        return dict(self.__pydantic_extra__)
+
+
+class ModelConfig(Frozen):
+    """A Detector: backbone, head, and what it is shown."""
+
+    name: str = Field(min_length=1)
+    backbone: BackboneConfig
+    head: HeadConfig
+    input: InputSpec
+    flip_average: bool = Field(
+        default=False, description="in evaluation, average the logits of the picture and its mirror image"
+    )
+
+
+class SyntheticConfig(Frozen):
+    """The built-in data set: a check of the machinery, no claim about real deepfakes."""
+
+    num_train: int = Field(default=1000, ge=2, description="images, half of each class")
+    num_val: int = Field(default=300, ge=2)
+    num_test: int = Field(default=300, ge=2)
+    size_px: int = Field(default=128, ge=64, le=512)
+    jpeg_quality: tuple[int, int] = Field(default=(85, 95), description="lowest and highest, the same for both classes")
+    seed: int = Field(default=42, ge=0)
+
+
+class DataConfig(Frozen):
+    """Where the pictures are, what their folders mean, and how they are loaded."""
+
+    name: str = Field(min_length=1)
+    kind: Literal["folder", "manifest", "synthetic"]
+    root: Path | None = Field(default=None, description="folder of the class or split folders; of a manifest's paths")
+    file: Path | None = Field(default=None, description="CSV or Parquet manifest (kind=manifest)")
+    class_map: dict[str, ClassName] = Field(
+        default_factory=dict,
+        description="folder or label name, any letter case, to real or fake; adds to the usual names",
+    )
+    splits: dict[str, Split] = Field(
+        default_factory=dict, description="folder name (any letter case) to split; adds to the usual ones"
+    )
+    synthetic: SyntheticConfig | None = None
+    batch_size: int = Field(default=32, ge=1)
+    num_workers: int = Field(default=2, ge=0, description="loader processes of each training process")
+    max_unreadable: Probability = Field(default=0.05, description="training stops above this unreadable share")
+    max_pixels: int = Field(default=178_956_970, ge=1, description="larger images are refused as decompression bombs")
+    shuffle_labels: bool = Field(default=False, description="null check: labels permuted; a sound run then scores 0.5")
+
+    @model_validator(mode="after")
+    def _kind_has_its_source(self) -> Self:
+        if self.kind == "manifest" and self.file is None:
+            raise ValueError("data.kind=manifest needs data.file=PATH.csv or PATH.parquet")
+        if self.kind == "folder" and self.root is None:
+            raise ValueError("data.kind=folder needs data.root=DIR")
+        if self.kind == "synthetic" and self.synthetic is None:
+            raise ValueError("data.kind=synthetic needs data.synthetic, see conf/data/synthetic.yaml")
+        return self
+
+
+class SplitConfig(Frozen):
+    """How train, val and test are cut where the data set's own folders or columns don't say."""
+
+    name: Literal["holdout", "kfold"] = "holdout"
+    val_fraction: float = Field(default=0.15, gt=0, lt=1, description="share of the training samples that becomes val")
+    test_fraction: float = Field(default=0.15, ge=0, lt=1, description="used only where nothing is labelled by split")
+    num_folds: int = Field(default=5, ge=2)
+    fold: int | None = Field(default=None, ge=0, description="train this fold of num_folds")
+    seed: int = Field(default=42, ge=0)
+
+    @model_validator(mode="after")
+    def _fold_in_range(self) -> Self:
+        if self.fold is not None and self.fold >= self.num_folds:
+            raise ValueError(f"split.fold={self.fold} is out of range: folds are 0 to {self.num_folds - 1}")
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError("split.val_fraction + split.test_fraction must stay below 1")
+        return self
+
+
+class AugmentConfig(Frozen):
+    """One training policy. Order: blur, rescale, noise, recompress on the native picture; then the fit (resize, or a
+    random crop); then flip, affine, colour. A probability of 0, or null, turns an operation off."""
+
+    name: str
+    crop_px: int | None = Field(default=None, ge=32, description="side of the random native-resolution training crop")
+    flip_p: Probability = 0.0
+    rotate_deg: float = Field(default=0.0, ge=0, le=180, description="largest rotation either way")
+    shift_fraction: float = Field(default=0.0, ge=0, lt=1, description="largest shift, as a share of the side")
+    shear_deg: float = Field(default=0.0, ge=0, lt=90)
+    zoom_fraction: float = Field(default=0.0, ge=0, lt=1, description="scale drawn from 1 - z to 1 + z")
+    brightness: Range | None = None
+    contrast: Range | None = None
+    saturation: Range | None = None
+    hue: float = Field(default=0.0, ge=0, le=0.5, description="largest hue turn, as a share of the circle")
+    blur_p: Probability = 0.0
+    rescale_p: Probability = 0.0
+    rescale: Range = (0.5, 1.0)
+    noise_p: Probability = 0.0
+    recompress_p: Probability = 0.0
+    recompress_quality: tuple[int, int] = (40, 95)
+    recompress_formats: tuple[Literal["jpeg", "webp"], ...] = ("jpeg",)
+
+
+class LossConfig(Frozen):
+    """Binary cross-entropy on logits."""
+
+    class_weight: Literal["none", "balanced"] = Field(
+        default="none", description="balanced: each class weighs num_train / (2 * its count)"
+    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+
+
+class OptimConfig(Frozen):
+    """The optimiser. Parameters of the head take head_lr where it is set."""
+
+    name: Literal["adam", "adamw", "sgd"]
+    lr: float = Field(gt=0)
+    head_lr: float | None = Field(default=None, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd only")
+    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="adam and adamw")
+
+
+class PhaseConfig(Frozen):
+    """One stretch of training with its own learning rates, frozen parts and stopping rule; it starts from the best
+    checkpoint of the phase before it."""
+
+    epochs: int = Field(ge=1)
+    lr: float | None = Field(default=None, gt=0, description="null: optim.lr")
+    head_lr: float | None = Field(default=None, gt=0, description="null: optim.head_lr")
+    trainable: Trainable | None = Field(default=None, description="null: model.backbone.trainable")
+    lr_schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = "constant"
+    warmup_fraction: float = Field(default=0.25, gt=0, lt=1, description="one_cycle: share of steps that rise")
+    plateau_factor: float = Field(default=0.3, gt=0, lt=1)
+    plateau_patience: int = Field(default=3, ge=0)
+    min_lr: float = Field(default=0.0, ge=0, description="cosine and plateau: the lowest learning rate")
+    early_stopping: int | None = Field(default=None, ge=1, description="epochs without a better monitor; null: never")
+
+
+class ScheduleConfig(Frozen):
+    """The phases of a run, in order."""
+
+    name: str
+    phases: dict[str, PhaseConfig] = Field(min_length=1)
+
+
+class TargetSpec(Frozen):
+    """A third-party leaf: a class named by its import path, with keyword arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, populate_by_name=True)
+    target: str = Field(alias="_target_", min_length=3)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class CallbacksConfig(Frozen):
+    """What watches a run."""
+
+    monitor: Literal["val/auroc", "val/ap", "val/accuracy", "val/loss"] = Field(
+        default="val/auroc", description="chooses the best checkpoint, drives early stopping and plateau"
+    )
+    ema_decay: float | None = Field(default=None, gt=0, lt=1, description="exponential moving average of the weights")
+    extra: dict[str, TargetSpec] = Field(default_factory=dict, description="further Lightning callbacks")
+
+
+class TrainerConfig(Frozen):
+    """Hardware and limits."""
+
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int | Literal["auto"] = Field(default=1)
+    num_nodes: int = Field(default=1, ge=1)
+    strategy: Literal["auto", "ddp"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="auto: bf16 where the hardware multiplies it natively, else fp32"
+    )
+    channels_last: bool = True
+    max_epochs: int | None = Field(default=None, ge=1, description="stop after so many epochs in all")
+    limit_train_batches: int | None = Field(default=None, ge=1, description="batches an epoch; null: all")
+    limit_val_batches: int | None = Field(default=None, ge=1)
+    gradient_clip_norm: float | None = Field(default=None, gt=0)
+    accumulate_batches: int = Field(default=1, ge=1)
+    sync_batchnorm: bool = False
+    progress: bool = True
+
+    @model_validator(mode="after")
+    def _devices_positive(self) -> Self:
+        if isinstance(self.devices, int) and self.devices < 1:
+            raise ValueError("trainer.devices must be at least 1, or auto")
+        return self
+
+
+class LoggerConfig(Frozen):
+    """Where curves go beside the run folder's own history.csv."""
+
+    name: Literal["csv", "wandb", "tensorboard"] = "csv"
+    project: str = "veriscope"
+    entity: str | None = None
+    group: str | None = None
+    job_type: str = "train"
+    tags: tuple[str, ...] = ()
+    mode: Literal["auto", "online", "offline"] = Field(
+        default="auto", description="wandb: auto goes offline, and says so, without a key or a network"
+    )
+
+
+class PathsConfig(Frozen):
+    """Where things lie."""
+
+    data: Path = Field(description="folder that holds the named data sets")
+    runs: Path = Field(description="folder that receives one folder a run")
+    cache: Path = Field(description="folder for what can be made again, as the synthetic data")
+    run_dir: Path | None = Field(default=None, description="this run's folder; null: a dated one under runs")
+
+
+class RunConfig(Frozen):
+    """Everything that decides a training run."""
+
+    seed: int = Field(default=42, ge=0, lt=2**32)
+    tag: str | None = Field(default=None, description="goes into the name of the run folder")
+    preview: bool = Field(default=False, description="write the picture sheet of what the network will see, and stop")
+    model: ModelConfig
+    data: DataConfig
+    split: SplitConfig
+    augment: AugmentConfig
+    loss: LossConfig
+    optim: OptimConfig
+    schedule: ScheduleConfig
+    callbacks: CallbacksConfig
+    trainer: TrainerConfig
+    logger: LoggerConfig
+    paths: PathsConfig
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Self:
+        if self.augment.crop_px is not None and self.model.input.fit != "crop":
+            raise ValueError("augment.crop_px needs model.input.fit=crop: resizing leaves no native pixels")
+        return self
+
+
+class EvaluateConfig(Frozen):
+    """Everything that decides an evaluation."""
+
+    bundle: Path
+    data: DataConfig
+    subset: Literal["auto", "train", "val", "test", "all"] = Field(
+        default="auto", description="auto: test where the data has one, else everything the model was not trained on"
+    )
+    corruption: str | None = Field(default=None, description="applied to every picture first, as jpeg:75")
+    on_unreadable: Literal["report", "stop"] = "report"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: int = Field(default=42, ge=0)
+    bootstrap_draws: int = Field(default=2000, ge=100)
+    paths: PathsConfig

@@ -1,0 +1,52 @@
+"""The errors that a person can mend: each says what, where and how; the entry points turn them into exit code 2."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class VeriscopeError(Exception):
+    """Base of every error that is the input's fault, not the program's. Its text is shown without a traceback."""
+
+    exit_code = 2
+
+
+class ConfigError(VeriscopeError):
+    """A configuration that can't be run."""
+
+
+class DataError(VeriscopeError):
+    """A data set that can't be used as asked."""
+
+
+class DecodeError(VeriscopeError):
+    """One file that holds no readable picture. `reason` is short and fit for a table cell."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["DecodeError"], tuple[str, str]]:
+        # The default would call DecodeError(one string) when a worker process sends the error home.
+        return DecodeError, (self.path, self.reason)
+
+
+class ModelError(VeriscopeError):
+    """A model that can't be built, or weights that don't fit it."""
+
+
+class BundleError(VeriscopeError):
+    """A bundle that is missing, damaged or of another version."""
+
+
+class RunError(VeriscopeError):
+    """A run folder or a training run that can't go on."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `Did you mean 'x'?`, or the sorted list of what is known where nothing is near."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=2, cutoff=0.6)
+    if near:
+        return "Did you mean " + " or ".join(f"'{name}'" for name in near) + "?"
+    return "Known: " + ", ".join(names) + "."
