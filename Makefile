@@ -1,0 +1,46 @@
+# make demo: train, judge and use a detector on built-in data. make test, make check: what .ci/run runs.
+PY := .venv/bin/python
+PYTHON ?= python3
+STAMP := .venv/.installed
+
+.PHONY: demo test check docs bench lock clean install
+
+install: $(STAMP)
+
+# uv installs in under a minute what pip takes minutes for; where it isn't on the PATH, pip puts it into .venv.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "veriscope needs Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 2; }
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@command -v uv >/dev/null || test -x .venv/bin/uv || .venv/bin/python -m pip install --quiet uv
+	@uv=$$(command -v uv || echo .venv/bin/uv); \
+	$$uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock && \
+	$$uv pip install --quiet --python $(PY) --no-deps -e .
+	@touch $@
+
+demo: $(STAMP)
+	@$(PY) -m veriscope.demo
+
+test: $(STAMP)
+	@$(PY) -m pytest -n 2 --dist worksteal
+
+check: $(STAMP)
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+docs: $(STAMP)
+	@.venv/bin/mkdocs build --strict --quiet
+
+bench: $(STAMP)
+	@.venv/bin/veriscope bench step
+	@.venv/bin/veriscope bench predict
+
+# Names, versions and hashes; no address of any index.
+lock: $(STAMP)
+	@uv=$$(command -v uv || echo .venv/bin/uv); \
+	$$uv pip compile pyproject.toml --extra dev --extra docs --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate --quiet --upgrade -o requirements.lock
+
+clean:
+	rm -rf .venv build dist site .cache .mypy_cache .ruff_cache .import_linter_cache

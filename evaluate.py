@@ -1,0 +1,17 @@
+"""Judge a bundle. `python evaluate.py --help` shows how."""
+
+from typing import Any
+
+from veriscope.config.load import run_entry_point
+from veriscope.config.schema import EvaluateConfig
+
+
+def main(plain: dict[str, Any]) -> None:
+    """Start one evaluation from one composed configuration."""
+    from veriscope.evaluation.start import start_evaluation  # late: torch takes seconds, --help must not
+
+    start_evaluation(plain)
+
+
+if __name__ == "__main__":
+    run_entry_point("evaluate", EvaluateConfig, main)

@@ -1,0 +1,154 @@
+"""The data of a run: the manifest cut into splits, and the loaders that Lightning asks for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from veriscope.augment.training import TrainingAugmentation
+from veriscope.config.schema import RunConfig
+from veriscope.data.dataset import DetectionDataset, SeededSampler, collate
+from veriscope.data.manifest import Manifest
+from veriscope.data.sources import load_manifest
+from veriscope.data.splits import Cut, cut
+from veriscope.errors import DataError, RunError
+from veriscope.training.run_folder import RunFolder
+from veriscope.types import CLASS_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedData:
+    """A manifest's content hash and its splits."""
+
+    content_hash: str
+    cut: Cut
+
+    def describe(self) -> str:
+        """Return one line as `train 850 + 850, val 150 + 150 (real + fake)`."""
+        parts = []
+        for name, part in (("train", self.cut.train), ("val", self.cut.val), ("test", self.cut.test)):
+            if part is not None:
+                counts = np.bincount(part.labels, minlength=2)
+                parts.append(f"{name} {counts[0]:,} + {counts[1]:,}")
+        return ", ".join(parts) + f" ({CLASS_NAMES[0]} + {CLASS_NAMES[1]})"
+
+    @property
+    def class_weights(self) -> tuple[float, float]:
+        """Weights of real and fake that give both classes the same say: num_train / (2 * count)."""
+        counts = np.bincount(self.cut.train.labels, minlength=2)
+        weights = counts.sum() / (2.0 * counts)
+        return float(weights[0]), float(weights[1])
+
+
+def prepare_data(config: RunConfig, folder: RunFolder) -> PreparedData:
+    """Return the run's data; writes split.parquet beside the configuration.
+
+    Raises:
+        DataError: the data can't be read, or a split lacks a class.
+        RunError: the run in `folder` began on other data.
+
+    """
+    manifest = load_manifest(config.data, paths_cache=config.paths.cache)
+    parts = cut(manifest, config.split)
+    for name, part in (("train", parts.train), ("val", parts.val)):
+        counts = np.bincount(part.labels, minlength=2)
+        if counts.min() == 0:
+            raise DataError(
+                f"{name} holds no {CLASS_NAMES[int(counts.argmin())]} image ({counts[0]} real, {counts[1]} fake); "
+                "training needs both classes in both splits"
+            )
+    progress = folder.load_progress()
+    if progress is not None and progress.data_hash != manifest.content_hash:
+        raise RunError(
+            f"the data set has changed since the run in '{folder.path}' began (hash {progress.data_hash[:12]}, "
+            f"now {manifest.content_hash[:12]}); bring the old data back, or start a new run"
+        )
+    _write_split(parts, folder)
+    return PreparedData(manifest.content_hash, parts)
+
+
+def _write_split(parts: Cut, folder: RunFolder) -> None:
+    """Write which file served as what, so that nobody has to guess afterwards."""
+    file = folder.path / "split.parquet"
+    if file.exists():
+        return
+    rows: list[tuple[str, int, str]] = []
+    for name, part in (("train", parts.train), ("val", parts.val), ("test", parts.test)):
+        if part is not None:
+            rows += [(part.sample(i).path, part.sample(i).label, name) for i in range(len(part))]
+    paths, labels, splits = zip(*rows, strict=True)
+    table = pa.table({"path": paths, "label": pa.array(labels, pa.int8()), "split": splits})
+    temporary = file.with_suffix(".tmp")
+    pq.write_table(table, temporary)
+    temporary.replace(file)
+
+
+class DetectionDataModule(pl.LightningDataModule):
+    """Loaders of train and val. There is no test loader: a fit can't reach the test split."""
+
+    def __init__(self, config: RunConfig, parts: Cut, *, phase_index: int) -> None:
+        super().__init__()
+        self._config = config
+        self._train = parts.train
+        self._val = parts.val
+        # A phase counts its epochs from 0 again; its own seed keeps it from repeating the draws of the one before.
+        self._seed = config.seed + 1000 * phase_index
+
+    def train_dataloader(self) -> Any:
+        """Return the shuffled, augmented batches of this rank.
+
+        The last, incomplete batch is left out of sets of two batches and more, and wherever it would be a single image,
+        of which batch normalisation can't take a variance.
+        """
+        augmentation = TrainingAugmentation(self._config.augment, self._config.model.input)
+        dataset = self._dataset(self._train, "train", augmentation)
+        batch_size = self._config.data.batch_size
+        share = -(-len(dataset) // (1 if self.trainer is None else self.trainer.world_size))
+        drop_last = share >= 2 * batch_size or (share > batch_size and share % batch_size == 1)
+        return self._loader(dataset, shuffle=True, drop_last=drop_last)
+
+    def val_dataloader(self) -> Any:
+        """Return every val image in order; ranks are padded to equal length, and `index` tells the copies."""
+        return self._loader(self._dataset(self._val, "eval", None), shuffle=False, drop_last=False)
+
+    def val_labels(self) -> np.ndarray[Any, np.dtype[np.int8]]:
+        """Labels of val by index."""
+        return np.asarray(self._val.labels)
+
+    def train_paths(self, indices: Sequence[int]) -> list[str]:
+        """Paths of training images by index."""
+        return [self._train.sample(index).path for index in indices]
+
+    def _dataset(self, manifest: Manifest, mode: Any, augmentation: TrainingAugmentation | None) -> DetectionDataset:
+        return DetectionDataset(
+            manifest,
+            self._config.model.input,
+            max_pixels=self._config.data.max_pixels,
+            augmentation=augmentation,
+            seed=self._seed,
+            mode=mode,
+        )
+
+    def _loader(self, dataset: DetectionDataset, *, shuffle: bool, drop_last: bool) -> Any:
+        trainer = self.trainer
+        sampler = SeededSampler(
+            len(dataset),
+            seed=self._seed,
+            shuffle=shuffle,
+            num_replicas=1 if trainer is None else trainer.world_size,
+            rank=0 if trainer is None else trainer.global_rank,
+        )
+        return DataLoader(
+            dataset,
+            batch_size=self._config.data.batch_size,
+            sampler=sampler,
+            num_workers=self._config.data.num_workers,
+            persistent_workers=self._config.data.num_workers > 0,
+            drop_last=drop_last,
+            collate_fn=collate,
+        )

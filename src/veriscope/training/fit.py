@@ -1,0 +1,240 @@
+"""Training from start to bundle, as one straight function."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from rich.console import Console
+
+from veriscope.config.schema import RunConfig, TrainerConfig
+from veriscope.config.targets import resolve
+from veriscope.errors import ConfigError, DataError, RunError
+from veriscope.models.detector import Detector, build_detector
+from veriscope.models.precision import native_bf16
+from veriscope.training.data import DetectionDataModule, PreparedData, prepare_data
+from veriscope.training.finish import finish_run
+from veriscope.training.history import HistoryCallback
+from veriscope.training.loggers import RunLogger, open_loggers
+from veriscope.training.module import DetectionModule
+from veriscope.training.optim import monitor_mode
+from veriscope.training.run_folder import PhaseResult, Progress, RunFolder, write_atomically
+
+
+def check_hardware(config: TrainerConfig) -> None:
+    """Refuse a precision that the hardware doesn't offer.
+
+    Raises:
+        ConfigError: fp16 without a GPU.
+
+    """
+    if config.precision == "fp16" and (config.accelerator == "cpu" or not torch.cuda.is_available()):
+        raise ConfigError("trainer.precision=fp16 needs a GPU; on a CPU take bf16, fp32 or auto")
+
+
+def lightning_precision(config: TrainerConfig) -> str:
+    """Return Lightning's word for the configured precision; auto is bf16 where the hardware multiplies it natively."""
+    gpu = config.accelerator != "cpu" and torch.cuda.is_available()
+    auto = "bf16" if native_bf16("cuda" if gpu else "cpu") else "fp32"
+    name = auto if config.precision == "auto" else config.precision
+    return {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[name]
+
+
+def run_training(config: RunConfig, folder: RunFolder, *, resume: bool) -> None:
+    """Train every phase, then write the bundle and judge it on val.
+
+    Runs once in each training process; rank 0 writes. Exactly repeatable on the CPU: the same configuration, data and
+    number of processes give the same weights, resumed or not.
+
+    Raises:
+        VeriscopeError: what the user can mend.
+
+    """
+    console = Console(stderr=True)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    data = prepare_data(config, folder)
+    progress = folder.load_progress() or Progress(data_hash=data.content_hash)
+    detector = build_detector(config.model, load_weights=not resume)
+    class_weights = data.class_weights if config.loss.class_weight == "balanced" else (1.0, 1.0)
+    with open_loggers(config, folder, console=console) as logger:
+        for name in config.schedule.phases:
+            if name not in progress.phases and _epochs_left(config, progress, name) > 0:
+                module = DetectionModule(config.model_dump(mode="json", by_alias=True), name, class_weights, detector)
+                progress = _fit_phase(config, folder, data, module, name, progress, logger, console)
+            _load_best(detector, folder, name)
+        if _global_rank() == 0:
+            finish_run(config, folder, data, detector, logger=logger, console=console)
+            folder.save_progress(progress.model_copy(update={"complete": True}))
+
+
+def _epochs_left(config: RunConfig, progress: Progress, phase: str) -> int:
+    """Return how many epochs `phase` may train: its own number, capped by what trainer.max_epochs leaves."""
+    wanted = config.schedule.phases[phase].epochs
+    if config.trainer.max_epochs is None:
+        return wanted
+    return min(wanted, config.trainer.max_epochs - progress.epochs)
+
+
+def _fit_phase(
+    config: RunConfig,
+    folder: RunFolder,
+    data: PreparedData,
+    module: DetectionModule,
+    name: str,
+    progress: Progress,
+    logger: RunLogger,
+    console: Console,
+) -> Progress:
+    """Fit one phase, from its last checkpoint where it has one; return the progress with it done."""
+    epochs = _epochs_left(config, progress, name)
+    best = _checkpoint_callback(config, folder.checkpoints(name))
+    planned = progress.epochs + sum(
+        min(phase.epochs, epochs) if other == name else phase.epochs
+        for other, phase in config.schedule.phases.items()
+        if other not in progress.phases
+    )
+    history = HistoryCallback(
+        folder.history,
+        phase=name,
+        first_epoch=progress.epochs,
+        run_epochs=min(planned, config.trainer.max_epochs or planned),
+        console=console,
+    )
+    trainer = _build_trainer(
+        config, name, epochs, [best, history, UnreadableCallback(config, folder, data)], logger, console
+    )
+    phase_index = list(config.schedule.phases).index(name)
+    last = folder.checkpoints(name) / "last.ckpt"
+    if trainer.is_global_zero:
+        folder.save_progress(progress)
+    try:
+        trainer.fit(
+            module,
+            datamodule=DetectionDataModule(config, data.cut, phase_index=phase_index),
+            ckpt_path=str(last) if last.is_file() else None,
+            weights_only=True if last.is_file() else None,
+        )
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        console.print(f"stopped; go on with: python train.py resume={folder.path}", highlight=False, soft_wrap=True)
+        raise KeyboardInterrupt from None
+    figure = float("nan") if best.best_model_score is None else float(best.best_model_score)
+    if figure != figure:
+        raise RunError(f"phase '{name}' never had a finite {config.callbacks.monitor}; see {folder.history}")
+    done = {**progress.phases, name: PhaseResult(epochs=trainer.current_epoch, best=figure)}
+    progress = progress.model_copy(update={"phases": done})
+    if trainer.is_global_zero:
+        folder.save_progress(progress)
+    return progress
+
+
+def _checkpoint_callback(config: RunConfig, directory: Path) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        dirpath=directory,
+        filename="best",
+        monitor=config.callbacks.monitor,
+        mode=monitor_mode(config.callbacks.monitor),
+        save_last=True,
+        save_top_k=1,
+        enable_version_counter=False,
+    )
+
+
+def _build_trainer(
+    config: RunConfig, phase_name: str, epochs: int, callbacks: list[Any], logger: RunLogger, console: Console
+) -> pl.Trainer:
+    """Return the Trainer of one phase."""
+    phase = config.schedule.phases[phase_name]
+    monitor = config.callbacks.monitor
+    if phase.early_stopping is not None:
+        callbacks.append(EarlyStopping(monitor, mode=monitor_mode(monitor), patience=phase.early_stopping))
+    if config.callbacks.ema_decay is not None:
+        callbacks.append(EMAWeightAveraging(decay=config.callbacks.ema_decay))
+    for name, spec in config.callbacks.extra.items():
+        kind, arguments = resolve(spec, key=f"callbacks.extra.{name}")
+        callbacks.append(kind(**arguments))
+    if config.trainer.progress and console.is_terminal:
+        callbacks.append(RichProgressBar(leave=False))
+    trainer = config.trainer
+    processes = trainer.num_nodes * (trainer.devices if isinstance(trainer.devices, int) else 1)
+    # Lightning's advice on worker counts and log intervals is about its own defaults, not about this run.
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+    return pl.Trainer(
+        accelerator=trainer.accelerator,
+        devices=trainer.devices,
+        num_nodes=trainer.num_nodes,
+        strategy="ddp" if processes > 1 else "auto",
+        precision=lightning_precision(trainer),
+        max_epochs=epochs,
+        limit_train_batches=trainer.limit_train_batches,
+        limit_val_batches=trainer.limit_val_batches,
+        gradient_clip_val=trainer.gradient_clip_norm,
+        accumulate_grad_batches=trainer.accumulate_batches,
+        sync_batchnorm=trainer.sync_batchnorm,
+        use_distributed_sampler=False,  # DetectionDataModule shards by itself, and tells padding from images
+        num_sanity_val_steps=0,
+        callbacks=callbacks,
+        logger=logger.lightning,
+        enable_progress_bar=config.trainer.progress and console.is_terminal,
+        enable_model_summary=False,
+        log_every_n_steps=10,
+        deterministic="warn",
+    )
+
+
+def _load_best(detector: Detector, folder: RunFolder, phase: str) -> None:
+    """Put the weights of the phase's best checkpoint into `detector`, where the phase has trained."""
+    file = folder.checkpoints(phase) / "best.ckpt"
+    if not file.is_file():
+        return
+    state = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
+    prefix = "detector."
+    detector.load_state_dict({key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)})
+
+
+def _global_rank() -> int:
+    return (
+        torch.distributed.get_rank() if torch.distributed.is_available() and torch.distributed.is_initialized() else 0
+    )
+
+
+class UnreadableCallback(pl.Callback):
+    """Lists the images that can't be read in unreadable.csv, and stops when there are too many."""
+
+    def __init__(self, config: RunConfig, folder: RunFolder, data: PreparedData) -> None:
+        self._limit = config.data.max_unreadable
+        self._file = folder.path / "unreadable.csv"
+        self._num_images = len(data.cut.train) + len(data.cut.val)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop as soon as this rank alone has seen too many."""
+        if any(batch["unreadable"]):
+            self._check(dict(pl_module.unreadable))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Bring the ranks' lists together and write them."""
+        found = dict(pl_module.unreadable)
+        if trainer.world_size > 1:
+            shares: list[dict[str, str]] = [{} for _ in range(trainer.world_size)]
+            torch.distributed.all_gather_object(shares, found)
+            found = {path: reason for share in shares for path, reason in share.items()}
+        if found and trainer.is_global_zero:
+            self._write(found)
+        self._check(found)
+
+    def _write(self, found: dict[str, str]) -> None:
+        lines = [f'"{path}","{reason}"' for path, reason in sorted((p.replace('"', '""'), r) for p, r in found.items())]
+        write_atomically(self._file, "\n".join(["path,reason", *lines]) + "\n")
+
+    def _check(self, found: dict[str, str]) -> None:
+        if len(found) > self._limit * self._num_images:
+            self._write(found)
+            path, reason = next(iter(found.items()))
+            raise DataError(
+                f"{len(found)} of {self._num_images} images can't be read, more than "
+                f"data.max_unreadable={self._limit:.0%}; "
+                f"the first: {path} ({reason}); all in {self._file}"
+            )

@@ -1,0 +1,45 @@
+"""Optimisers and learning-rate schedules by name."""
+
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
+
+from veriscope.config.schema import OptimConfig, PhaseConfig
+
+
+def monitor_mode(monitor: str) -> str:
+    """Return 'min' for a loss, 'max' for everything else."""
+    return "min" if monitor.endswith("loss") else "max"
+
+
+def build_optimizer(config: OptimConfig, groups: list[dict[str, Any]]) -> Optimizer:
+    """Return the optimiser over `groups`, each with its own lr and weight_decay."""
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, momentum=config.momentum)
+    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+    return kind(groups, betas=config.betas)
+
+
+def build_scheduler(
+    phase: PhaseConfig, optimizer: Optimizer, *, total_steps: int, total_epochs: int, monitor: str
+) -> dict[str, Any] | None:
+    """Return Lightning's scheduler dict for one phase; None for a constant learning rate."""
+    if phase.lr_schedule == "constant":
+        return None
+    if phase.lr_schedule == "one_cycle":
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        one_cycle = OneCycleLR(optimizer, max_lr=peaks, total_steps=total_steps, pct_start=phase.warmup_fraction)
+        return {"scheduler": one_cycle, "interval": "step"}
+    if phase.lr_schedule == "cosine":
+        cosine = CosineAnnealingLR(optimizer, T_max=total_epochs, eta_min=phase.min_lr)
+        return {"scheduler": cosine, "interval": "epoch"}
+    plateau = ReduceLROnPlateau(
+        optimizer,
+        mode=monitor_mode(monitor),  # type: ignore[arg-type]
+        factor=phase.plateau_factor,
+        patience=phase.plateau_patience,
+        min_lr=phase.min_lr,
+    )
+    return {"scheduler": plateau, "interval": "epoch", "monitor": monitor}

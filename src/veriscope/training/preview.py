@@ -1,0 +1,68 @@
+"""A picture sheet of what the network will see."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from veriscope.augment.training import TrainingAugmentation
+from veriscope.config.schema import RunConfig
+from veriscope.data.decode import decode_image
+from veriscope.data.manifest import Manifest
+from veriscope.data.preprocess import fit_to_input
+from veriscope.errors import DecodeError
+from veriscope.types import CLASS_NAMES
+
+ROWS = 6  # pictures, three of each class
+DRAWS = 6  # augmented versions of each
+MARGIN_PX = 4
+TITLE_PX = 18
+
+
+def write_preview(config: RunConfig, train: Manifest, file: Path) -> None:
+    """Write a PNG sheet: a row a training picture, first as evaluation would show it, then DRAWS augmented versions.
+
+    The tiles keep the network's own pixels (no scaling), so that the sheet shows what it can and can't see.
+    """
+    augmentation = TrainingAugmentation(config.augment, config.model.input)
+    rows = [_row(config, train, index, augmentation) for index in _examples(train)]
+    rows = [row for row in rows if row]
+    if not rows:
+        return
+    side = max(tile.shape[0] for _, tiles in rows for tile in tiles)
+    step = side + MARGIN_PX
+    sheet = Image.new("RGB", (step * (DRAWS + 1) + MARGIN_PX, (step + TITLE_PX) * len(rows) + MARGIN_PX), "white")
+    pen = ImageDraw.Draw(sheet)
+    for number, (title, tiles) in enumerate(rows):
+        top = number * (step + TITLE_PX) + MARGIN_PX
+        pen.text((MARGIN_PX, top + 2), title, fill="black")
+        for column, tile in enumerate(tiles):
+            sheet.paste(Image.fromarray(tile), (MARGIN_PX + column * step, top + TITLE_PX))
+    temporary = file.with_suffix(".tmp")
+    sheet.save(temporary, format="PNG")
+    temporary.replace(file)
+
+
+def _examples(train: Manifest) -> list[int]:
+    """Return indices of ROWS pictures spread over the manifest, real and fake in turn."""
+    columns = []
+    for label in range(len(CLASS_NAMES)):
+        found = np.flatnonzero(train.labels == label)
+        columns.append(found[np.linspace(0, len(found) - 1, ROWS // 2).astype(int)] if len(found) else found)
+    return [int(index) for pair in zip(*columns, strict=False) for index in pair]
+
+
+def _row(
+    config: RunConfig, train: Manifest, index: int, augmentation: TrainingAugmentation
+) -> tuple[str, list[np.ndarray]]:  # type: ignore[type-arg]
+    sample = train.sample(index)
+    try:
+        image = decode_image(train.absolute_path(index), max_pixels=config.data.max_pixels)
+    except DecodeError as error:
+        return f"{CLASS_NAMES[sample.label]}  {sample.path}: {error.reason}", []
+    tiles = [fit_to_input(image, config.model.input)]
+    tiles += [augmentation(image, config.seed * 100_003 + index * DRAWS + draw) for draw in range(DRAWS)]
+    return (
+        f"{CLASS_NAMES[sample.label]}  {sample.path}   (left: as evaluated; then: augment={config.augment.name})",
+        tiles,
+    )

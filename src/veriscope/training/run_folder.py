@@ -1,0 +1,170 @@
+"""What a run leaves behind, and where."""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from veriscope.config.schema import RunConfig
+from veriscope.errors import RunError
+from veriscope.types import Frozen
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` so that `path` holds either the old content or the whole new one, whatever happens meanwhile."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class PhaseResult(Frozen):
+    """What a finished phase came to. `epochs` were trained; `best` is the monitored figure of its best checkpoint."""
+
+    epochs: int
+    best: float
+
+
+class Progress(Frozen):
+    """How far a run is. `phases` holds the finished ones by name; `complete` is set when the bundle is written."""
+
+    data_hash: str
+    phases: dict[str, PhaseResult] = Field(default_factory=dict)
+    complete: bool = False
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all finished phases."""
+        return sum(phase.epochs for phase in self.phases.values())
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The paths of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The validated configuration, every value written out."""
+        return self.path / "config.yaml"
+
+    @property
+    def bundle(self) -> Path:
+        """What ships."""
+        return self.path / "bundle"
+
+    @property
+    def history(self) -> Path:
+        """One row an epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def validation(self) -> Path:
+        """The PredictionTable of val, its figures and pictures."""
+        return self.path / "validation"
+
+    def checkpoints(self, phase: str) -> Path:
+        """Folder of `best.ckpt` and `last.ckpt` of one phase."""
+        return self.path / "checkpoints" / phase
+
+    def save_config(self, config: RunConfig) -> None:
+        """Write the resolved configuration."""
+        write_atomically(self.config, yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False))
+
+    def load_config(self) -> RunConfig:
+        """Return the run's configuration.
+
+        Raises:
+            RunError: config.yaml is missing or damaged.
+
+        """
+        try:
+            plain = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+            return RunConfig.model_validate_json(json.dumps(plain))
+        except FileNotFoundError:
+            raise RunError(
+                f"'{self.path}' holds no config.yaml; name the folder of a run, as runs/2026-01-31_12-00-00_..."
+            ) from None
+        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+            raise RunError(f"'{self.config}' is damaged ({type(error).__name__}); start a new run") from None
+
+    def save_provenance(self, facts: dict[str, Any], *, diff: str | None) -> None:
+        """Write provenance.json, and dirty.diff where the source differs from its commit."""
+        write_atomically(self.path / "provenance.json", json.dumps(facts, indent=2) + "\n")
+        if diff:
+            write_atomically(self.path / "dirty.diff", diff)
+
+    def load_progress(self) -> Progress | None:
+        """Return how far the run is; None before its first phase began."""
+        file = self.path / "progress.json"
+        return Progress.model_validate_json(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+    def save_progress(self, progress: Progress) -> None:
+        """Write how far the run is."""
+        write_atomically(self.path / "progress.json", progress.model_dump_json(indent=2) + "\n")
+
+
+def create_run_folder(config: RunConfig, *, multirun_dir: Path | None) -> RunFolder:
+    """Make this run's folder: paths.run_dir, else the multirun's own, else a new dated one under paths.runs.
+
+    Raises:
+        RunError: the folder exists and isn't empty, or can't be made.
+
+    """
+    chosen = config.paths.run_dir or multirun_dir
+    try:
+        if chosen is not None:
+            chosen.mkdir(parents=True, exist_ok=True)
+            if any(chosen.iterdir()):
+                raise RunError(
+                    f"paths.run_dir '{chosen}' is not empty; choose another, or go on with it: "
+                    f"python train.py resume={chosen}"
+                )
+            return RunFolder(chosen)
+        return RunFolder(_dated_folder(config))
+    except OSError as error:
+        raise RunError(f"the run folder can't be made: {error}") from None
+
+
+def _dated_folder(config: RunConfig) -> Path:
+    words = [datetime.now().strftime("%Y-%m-%d_%H-%M-%S"), config.model.name, config.data.name, config.tag or ""]
+    name = re.sub(r"[^\w.-]+", "-", "_".join(word for word in words if word))
+    config.paths.runs.mkdir(parents=True, exist_ok=True)
+    for attempt in range(1, 1000):  # two runs may start in the same second
+        folder = config.paths.runs / (name if attempt == 1 else f"{name}_{attempt}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise RunError(f"'{config.paths.runs / name}' and 998 like it exist; set tag=NAME")
+
+
+def open_run_folder(path: Path, *, overrides: Sequence[str]) -> tuple[RunFolder, RunConfig]:
+    """Return the folder of an interrupted run and its own configuration.
+
+    Raises:
+        RunError: no run lies there, it is complete, or the command line asks for something else beside it.
+
+    """
+    folder = RunFolder(path)
+    config = folder.load_config()
+    others = [override for override in overrides if override.lstrip("+").split("=")[0] != "resume"]
+    if others:
+        raise RunError(
+            f"resume goes on with the run's own configuration; leave out {' '.join(others)}, or start a new run"
+        )
+    progress = folder.load_progress()
+    if progress is not None and progress.complete:
+        raise RunError(f"the run in '{path}' is complete; its bundle lies in '{folder.bundle}'")
+    return folder, config

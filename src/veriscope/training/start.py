@@ -1,0 +1,53 @@
+"""From a validated configuration to a running training: in this process, or in one process for each device."""
+
+from rich.console import Console
+
+from veriscope.config.schema import RunConfig
+from veriscope.config.targets import resolve
+from veriscope.models.registry import check_model
+from veriscope.provenance import collect, source_commit
+from veriscope.training.data import prepare_data
+from veriscope.training.fit import check_hardware, run_training
+from veriscope.training.launch import launch_workers, num_processes
+from veriscope.training.preview import write_preview
+from veriscope.training.run_folder import RunFolder
+
+
+def check(config: RunConfig) -> None:
+    """Find what the schema can't see, before any data is read.
+
+    Raises:
+        ConfigError, ModelError: a part that doesn't exist, an argument that it doesn't take, hardware that isn't there.
+
+    """
+    check_model(config.model)
+    for name, spec in config.callbacks.extra.items():
+        resolve(spec, key=f"callbacks.extra.{name}")
+    check_hardware(config.trainer)
+
+
+def start_run(config: RunConfig, folder: RunFolder, *, resume: bool) -> None:
+    """Train as configured; afterwards `folder` holds the bundle and the figures on val.
+
+    Raises:
+        VeriscopeError: what the user can mend.
+
+    """
+    console = Console(stderr=True)
+    if not resume:
+        folder.save_config(config)
+    data = prepare_data(config, folder)
+    console.print(f"[bold]{config.model.name}[/] on {config.data.name}: {data.describe()}", highlight=False)
+    console.print(f"run folder: {folder.path}", highlight=False, soft_wrap=True)
+    if not resume:
+        commit = source_commit()
+        folder.save_provenance(collect(seed=config.seed, data_hash=data.content_hash), diff=commit.diff)
+    write_preview(config, data.cut.train, folder.path / "preview.png")
+    if config.preview:
+        console.print(f"preview: {folder.path / 'preview.png'}", highlight=False, soft_wrap=True)
+        return
+    processes = num_processes(config.trainer)
+    if processes * config.trainer.num_nodes == 1:
+        run_training(config, folder, resume=resume)
+    else:
+        launch_workers(folder.path, processes=processes, resume=resume)

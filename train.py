@@ -1,0 +1,28 @@
+"""Train a detector. `python train.py --help` shows how."""
+
+from pathlib import Path
+from typing import Any
+
+from veriscope.config.load import multirun_dir, run_entry_point, task_overrides, validate
+from veriscope.config.schema import RunConfig
+
+
+def main(plain: dict[str, Any]) -> None:
+    """Start, or resume, one run from one composed configuration."""
+    resume = plain.pop("resume")
+    if resume is None:
+        config = validate(RunConfig, plain)  # before torch is imported: a misspelt key should not take seconds
+
+    from veriscope.training.run_folder import create_run_folder, open_run_folder
+    from veriscope.training.start import check, start_run
+
+    if resume is None:
+        check(config)
+        folder = create_run_folder(config, multirun_dir=multirun_dir())
+    else:
+        folder, config = open_run_folder(Path(resume), overrides=task_overrides())
+    start_run(config, folder, resume=resume is not None)
+
+
+if __name__ == "__main__":
+    run_entry_point("train", RunConfig, main)
