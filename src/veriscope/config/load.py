@@ -42,6 +42,7 @@ def run_entry_point(config_name: str, schema: type[BaseModel], task: Callable[[d
         except VeriscopeError as error:
             _stop(str(error), error.exit_code)
 
+    sys.argv[1:] = [settable(argument, schema) for argument in sys.argv[1:]]
     entry = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)
     try:
         entry()
@@ -50,6 +51,23 @@ def run_entry_point(config_name: str, schema: type[BaseModel], task: Callable[[d
     except (HydraException, OmegaConfBaseException) as error:
         _stop(explain_composition(error, schema), ConfigError.exit_code)
     raise SystemExit(0)
+
+
+def settable(argument: str, schema: type[BaseModel]) -> str:
+    """Return `++key=value` for `key=value` where the schema knows the dotted key, else the argument unchanged.
+
+    Hydra alone lets a command line set only what some YAML file spells out; here every key of the schema can be set.
+    """
+    key, equals, _ = argument.partition("=")
+    parts = key.split(".")
+    if not equals or len(parts) == 1:  # a flag, or a group
+        return argument
+    for depth in range(1, len(parts)):
+        kind = _kind_at(schema, parts[:depth])
+        if typing.get_origin(kind) is dict:
+            # In a mapping of plain values any key is right; a new phase's name is a misspelt one.
+            return argument if _model_in(typing.get_args(kind)[1]) else f"++{argument}"
+    return f"++{argument}" if parts[-1] in known_keys(schema, parts[:-1]) else argument
 
 
 def _stop(message: str, code: int) -> NoReturn:
@@ -129,19 +147,22 @@ def _where(dotted: str) -> str:
 
 def known_keys(schema: type[BaseModel], keys: list[str]) -> list[str]:
     """Return the field names that `schema` knows below the path `keys`; empty where the path leads out of it."""
+    model = _model_in(_kind_at(schema, keys))
+    return [] if model is None else list(model.model_fields)
+
+
+def _kind_at(schema: type[BaseModel], keys: list[str]) -> Any:
+    """Return the annotation below the path `keys`; None where the path leads out of the schema."""
     kind: Any = schema
     for key in keys:
         model = _model_in(kind)
-        if model is not None:
-            if key not in model.model_fields:
-                return []
+        if model is not None and key in model.model_fields:
             kind = model.model_fields[key].annotation
         elif typing.get_origin(kind) is dict:
             kind = typing.get_args(kind)[1]
         else:
-            return []
-    model = _model_in(kind)
-    return [] if model is None else list(model.model_fields)
+            return None
+    return kind
 
 
 def _model_in(kind: Any) -> type[BaseModel] | None:
