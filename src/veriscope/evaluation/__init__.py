@@ -1,0 +1,1 @@
+"""Judging: from a PredictionTable to metrics, intervals, pictures and the report."""
