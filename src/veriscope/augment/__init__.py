@@ -1,0 +1,1 @@
+"""Training policies (albumentations) and test-time corruptions (none)."""

@@ -1,0 +1,1 @@
+"""Benchmarks as plain functions; `veriscope bench` prints what they return."""

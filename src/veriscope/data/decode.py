@@ -1,0 +1,138 @@
+"""The one decoder: file or bytes in, RGB pixels out, and a short reason for whatever can't be read."""
+
+import errno
+import os
+import stat
+import warnings
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from veriscope.errors import DecodeError
+
+MAX_PIXELS = 178_956_970  # twice PIL's own warning level, the size from which PIL refuses by default
+
+# A closed list: PIL's other plugins (EPS calls Ghostscript) only widen what a hostile file can reach.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+
+_REASONS = {
+    errno.ENOENT: "no such file",
+    errno.EISDIR: "is a directory",
+    errno.EACCES: "no permission to read",
+    errno.EPERM: "no permission to read",
+    errno.ELOOP: "symbolic links run in a circle",
+    errno.ENAMETOOLONG: "file name too long",
+    errno.ENOTDIR: "no such file",
+}
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION_TAG = 0x0112
+
+# PIL warns about odd metadata and large images on stderr, in the middle of a progress bar. What matters becomes a
+# DecodeError; catch_warnings would do it locally, but isn't thread-safe and the server decodes in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def decode_image(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+    """Return the picture as uint8 RGB, (H, W, 3), upright, values 0 to 255.
+
+    The first frame of an animation; EXIF orientation applied; transparency laid on white (what a page shows); 16-bit
+    samples scaled by 255/65535; CMYK with Adobe's inversion undone. Images above `max_pixels` are refused from their
+    header, before a pixel is decoded.
+
+    Raises:
+        DecodeError: with a short `reason`; nothing else, whatever the bytes.
+
+    """
+    name = "<bytes>" if isinstance(source, bytes) else os.fspath(source)
+    data = source if isinstance(source, bytes) else _read(source, name)
+    if not data:
+        raise DecodeError(name, "empty file (0 bytes)")
+    try:
+        if max_pixels > MAX_PIXELS:  # a person's wish; PIL would refuse on its own
+            Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
+        with Image.open(BytesIO(data), formats=_formats()) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise DecodeError(name, f"too large: {width} x {height} pixels, the limit is {max_pixels:,} in all")
+            image.load()
+            return np.ascontiguousarray(_to_rgb(_upright(image), name))
+    except DecodeError:
+        raise
+    except UnidentifiedImageError:
+        raise DecodeError(name, "not an image (or of an unknown format)") from None
+    except Image.DecompressionBombError:
+        raise DecodeError(name, f"too large: the limit is {max_pixels:,} pixels in all") from None
+    except MemoryError:
+        raise DecodeError(name, "too large for this machine's memory") from None
+    except Exception as error:  # noqa: BLE001 - PIL's plugins raise anything on hostile bytes, struct.error to KeyError
+        raise DecodeError(name, _reason(error)) from None
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        # A pipe or a device under an image's name would hang a loader worker for ever.
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise DecodeError(name, "not a regular file")
+        return path.read_bytes()
+    except OSError as error:
+        if error.errno == errno.ENOENT and path.is_symlink():
+            raise DecodeError(name, f"broken link to '{path.readlink()}'") from None
+        reason = _REASONS.get(error.errno or 0, (error.strerror or type(error).__name__).lower())
+        raise DecodeError(name, reason) from None
+    except ValueError:
+        raise DecodeError(name, "the file name holds a null character") from None
+
+
+@lru_cache(maxsize=1)
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "truncated" in text.lower() or "unexpected end" in text.lower() or isinstance(error, EOFError):
+        return "truncated"
+    return f"damaged: {text or type(error).__name__}"[:120]
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # noqa: BLE001 - damaged EXIF is no reason to refuse sound pixels
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_rgb(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
+    if image.mode.startswith("I;16") or image.mode == "I":
+        return _from_16_bit(np.asarray(image).astype(np.int64), name)
+    if image.mode == "F":
+        raise DecodeError(name, "floating-point samples have no fixed white")
+    if image.mode in ("La", "RGBa", "LA", "PA", "RGBA") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return np.asarray(Image.alpha_composite(white, layer).convert("RGB"))
+    return np.asarray(image.convert("RGB"))
+
+
+def _from_16_bit(grey_HW: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
+    """Return 16-bit grey as 8-bit RGB. PIL's own convert('L') clips at 255 and shows nearly all of it as white."""
+    if grey_HW.size and (grey_HW.min() < 0 or grey_HW.max() > 65535):
+        raise DecodeError(name, "32-bit integer samples have no fixed white")
+    eight = ((grey_HW * 255 + 32767) // 65535).astype(np.uint8)
+    return np.repeat(eight[:, :, None], 3, axis=2)

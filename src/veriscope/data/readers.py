@@ -1,0 +1,207 @@
+"""A CSV or Parquet list of files becomes a Manifest."""
+
+import csv
+import os
+import posixpath
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from veriscope.data.manifest import Manifest
+from veriscope.data.names import class_table, is_generator, split_table
+from veriscope.errors import DataError, nearest
+from veriscope.types import CLASS_NAMES, ClassName, Split
+
+REQUIRED = ("path", "label")
+OPTIONAL = ("split", "group", "generator")
+
+
+def read_manifest_file(
+    path: Path,
+    *,
+    root: Path | None = None,
+    class_map: Mapping[str, ClassName] | None = None,
+    splits: Mapping[str, Split] | None = None,
+    both_classes: bool = True,
+) -> Manifest:
+    """Return the manifest that a CSV or Parquet file lists: columns path, label[, split, group, generator].
+
+    Labels are real, fake, 0, 1, a usual class name or one of `class_map`; splits as folder names are. Relative paths
+    start at `root`, or at the file's own folder without one; absolute paths must lie inside `root` where one is given.
+    Files that are missing stay in the manifest with size 0 (loading counts them) unless all are.
+
+    Raises:
+        DataError: with the line (CSV) or row (Parquet): missing column, unknown label or split, a path that leaves the
+            root, a path twice; or an empty or unreadable file, or none of the files found.
+
+    """
+    path = Path(path)
+    table = _read_table(path)
+    place = _Place(path)
+    columns = {name: _column(table, name) for name in (*REQUIRED, *OPTIONAL) if name in table.column_names}
+    base = path.absolute().parent if root is None else Path(root)
+    class_map = class_map or {}
+    labels, generators = _labels(columns["label"], columns.get("generator"), class_map, place)
+    relative = _paths(columns["path"], base, inside=root is not None, place=place)
+    split_words = _splits(columns.get("split"), splits or {}, place)
+    if both_classes and len(set(labels.tolist())) == 1:
+        raise DataError(f"'{path}' lists only the class {CLASS_NAMES[labels[0]]}; training needs both.")
+    sizes = np.array([_size(base, name) for name in relative], dtype=np.int64)
+    if not sizes.any() and not any((base / name).exists() for name in relative[:1000]):
+        raise DataError(
+            f"none of the {len(relative)} files of '{path}' exists; the first would be '{base / relative[0]}'. "
+            "Set data.root to the folder that the paths start from."
+        )
+    return Manifest.from_columns(
+        relative,
+        root=base,
+        labels=labels,
+        size_bytes=sizes,
+        splits=split_words,
+        groups=columns.get("group"),
+        generators=generators,
+    )
+
+
+class _Place:
+    """Names the line of a row; reads the file again, which only an error pays for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def of(self, row: int) -> str:
+        """Return "'file.csv', line 7" for data row `row` (from 0); quoted line breaks and blank lines counted."""
+        if self.path.suffix.lower() == ".parquet":
+            return f"'{self.path}', row {row + 1}"
+        with self.path.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
+            reader = csv.reader(lines)
+            filled = (number for number, fields in ((reader.line_num, fields) for fields in reader) if fields)
+            for count, number in enumerate(filled, start=-1):  # the header is row -1
+                if count == row:
+                    return f"'{self.path}', line {number}"
+        return f"'{self.path}', row {row + 1}"
+
+
+def _read_table(path: Path) -> pa.Table:
+    """Return the file's columns as text, names in lower case."""
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".parquet"):
+        raise DataError(f"data.file '{path}' must end in .csv or .parquet.")
+    if not path.is_file():
+        raise DataError(f"data.file '{path}' {'is a folder' if path.is_dir() else 'does not exist'}.")
+    if path.stat().st_size == 0:
+        raise DataError(f"data.file '{path}' is empty; expected a header path,label[,split,group,generator].")
+    try:
+        table = pq.read_table(path) if suffix == ".parquet" else _read_csv(path)
+    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
+        raise DataError(f"data.file '{path}' can't be read: {' '.join(str(error).split())[:200]}") from None
+    table = table.rename_columns([name.strip().lstrip("\ufeff").lower() for name in table.column_names])
+    twice = {name for name in table.column_names if table.column_names.count(name) > 1}
+    if twice:
+        raise DataError(f"data.file '{path}' has the column {sorted(twice)} twice.")
+    for name in REQUIRED:
+        if name not in table.column_names:
+            near = nearest(name, table.column_names)
+            hint = f" {near}" if near.startswith("Did") else ""
+            raise DataError(f"data.file '{path}' has no column '{name}', only {table.column_names}.{hint}")
+    if not table.num_rows:
+        raise DataError(f"data.file '{path}' lists no file: there is a header and nothing below it.")
+    return table
+
+
+def _read_csv(path: Path) -> pa.Table:
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
+        header = next(csv.reader(lines), [])
+    # Everything as text: Arrow would turn a group 007 into 7 and a file name 12 into a number.
+    options = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False)
+    parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    return pyarrow.csv.read_csv(path, convert_options=options, parse_options=parse)
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    """Return a column as one array of stripped text; empty text becomes null."""
+    column = table[name]
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_floating(column.type):  # pandas turns integers beside a gap into floats
+        column = column.cast(pa.int64(), safe=False)
+    text = pc.utf8_trim_whitespace(column.cast(pa.string())).combine_chunks()
+    return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+
+
+def _labels(
+    labels: pa.Array, generators: pa.Array | None, class_map: Mapping[str, ClassName], place: _Place
+) -> tuple[np.ndarray[tuple[int], np.dtype[np.int8]], pa.Array | None]:
+    """Return label numbers, and generators: a label of class_map that is no usual word is its own generator."""
+    known = class_table(class_map) | {"0": 0, "1": 1}
+    words = labels.dictionary_encode()
+    numbers = np.full(len(words.dictionary) + 1, -1, dtype=np.int8)
+    made_by: list[str | None] = [None] * (len(words.dictionary) + 1)
+    for code, word in enumerate(words.dictionary.to_pylist()):
+        numbers[code] = known.get(word.casefold(), -1)
+        made_by[code] = word if is_generator(word, class_map, int(numbers[code])) else None
+    codes = pc.fill_null(words.indices, len(words.dictionary)).to_numpy(zero_copy_only=False)
+    result = numbers[codes]
+    bad = np.flatnonzero(result < 0)
+    if bad.size:
+        word = labels[int(bad[0])].as_py()
+        where = place.of(int(bad[0]))
+        if word is None:
+            raise DataError(f"{where}: no label; expected real or fake (or 0, 1).")
+        hint = nearest(word.casefold(), {*CLASS_NAMES, *(name.casefold() for name in class_map)})
+        raise DataError(
+            f"{where}: unknown label '{word}'. {hint if hint.startswith('Did') else 'Known: real, fake, 0, 1.'} "
+            f"Or name it: data.class_map={{{word}: fake}}."
+        )
+    if any(made_by):
+        own = pa.array(np.array(made_by, dtype=object)[codes], pa.string())
+        generators = own if generators is None else pc.coalesce(generators, own)
+    return result, generators
+
+
+def _paths(paths: pa.Array, base: Path, *, inside: bool, place: _Place) -> list[str]:
+    """Return normalised posix paths, relative to `base` where they lie in it."""
+    result: list[str] = []
+    rows: dict[str, int] = {}
+    prefix = posixpath.normpath(base.absolute().as_posix()) + "/"
+    for row, text in enumerate(paths.to_pylist()):
+        if text is None:
+            raise DataError(f"{place.of(row)}: no path.")
+        clean = posixpath.normpath(text)
+        if clean.startswith(prefix):
+            clean = clean[len(prefix) :]
+        if clean.startswith("../") or clean in ("..", ".") or (inside and clean.startswith("/")):
+            raise DataError(f"{place.of(row)}: the path '{text}' leaves the folder '{base}' (data.root).")
+        first = rows.setdefault(clean, row)
+        if first != row:
+            raise DataError(f"{place.of(row)}: the path '{text}' stands already in {place.of(first).split(', ')[-1]}.")
+        result.append(clean)
+    return result
+
+
+def _splits(splits: pa.Array | None, own: Mapping[str, Split], place: _Place) -> list[str | None] | None:
+    if splits is None:
+        return None
+    known = split_table(own)
+    result: list[str | None] = []
+    for row, word in enumerate(splits.to_pylist()):
+        split = None if word is None else known.get(word.casefold())
+        if word is not None and split is None:
+            raise DataError(
+                f"{place.of(row)}: unknown split '{word}'. {nearest(word.casefold(), ['train', 'val', 'test'])} "
+                f"Or name it: data.splits={{{word}: test}}."
+            )
+        result.append(None if split is None else split.value)
+    return result
+
+
+def _size(base: Path, name: str) -> int:
+    try:
+        return os.stat(f"{base}/{name}" if not name.startswith("/") else name).st_size  # noqa: PTH116 - a million rows
+    except (OSError, ValueError):
+        return 0

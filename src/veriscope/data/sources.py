@@ -1,0 +1,81 @@
+"""From a DataConfig to a Manifest, whatever kind of source it names."""
+
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from veriscope.config.schema import DataConfig
+from veriscope.data.manifest import Manifest
+from veriscope.data.readers import read_manifest_file
+from veriscope.data.scan import scan_folder
+from veriscope.data.synthetic import Progress, ensure_synthetic
+from veriscope.errors import DataError
+from veriscope.types import Split
+
+
+def load_manifest(
+    config: DataConfig, *, paths_cache: Path, both_classes: bool = True, progress: Progress | None = None
+) -> Manifest:
+    """Return the data that `config` names, mapped from a file in `paths_cache` where that can be written.
+
+    `both_classes=False` lets data of one class through, which can be evaluated but not trained on. `progress(done,
+    total)` is called while the synthetic data is made. Labels come permuted where config.shuffle_labels says so.
+
+    Raises:
+        DataError: the source can't be used; the text says what, where and how to mend it.
+
+    """
+    manifest = _load(config, paths_cache, both_classes, progress)
+    if config.shuffle_labels:
+        manifest = shuffle_labels(manifest)
+    folder = paths_cache / "manifests"
+    try:
+        # Workers then share one mapping of the file (data.manifest); named by content, so two runs can't disturb
+        # each other, and by root, which the content hash leaves out.
+        return manifest.save(folder / f"{manifest.content_hash[:32]}-{_root_key(manifest.root)}.arrow")
+    except OSError:
+        return manifest  # a read-only or full disk: slower workers, the same result
+
+
+def _load(config: DataConfig, cache: Path, both_classes: bool, progress: Progress | None) -> Manifest:
+    if config.kind == "synthetic":
+        if config.synthetic is None:
+            raise DataError("data.kind=synthetic needs data.synthetic, see conf/data/synthetic.yaml")
+        root = ensure_synthetic(config.synthetic, cache / "synthetic", progress=progress)
+        return scan_folder(root)
+    if config.kind == "manifest":
+        if config.file is None:
+            raise DataError("data.kind=manifest needs data.file=PATH.csv or PATH.parquet")
+        return read_manifest_file(
+            config.file,
+            root=config.root,
+            class_map=config.class_map,
+            splits=config.splits,
+            both_classes=both_classes,
+        )
+    if config.root is None:
+        raise DataError("data.kind=folder needs data.root=DIR")
+    return scan_folder(
+        config.root.expanduser(), class_map=config.class_map, splits=config.splits, both_classes=both_classes
+    )
+
+
+def _root_key(root: Path) -> str:
+    return f"{zlib.crc32(os.fsencode(root.absolute())):08x}"
+
+
+def shuffle_labels(manifest: Manifest, *, seed: int = 0) -> Manifest:
+    """Return the manifest with labels permuted within each split: class counts stay, every relation to pictures goes.
+
+    A sound pipeline then scores 0.5; anything better on val or test has leaked (Zhang et al. 2017 use it to probe
+    memorisation). Deterministic by `seed`.
+    """
+    labels = manifest.labels.copy()
+    splits = manifest.splits
+    rng = np.random.default_rng(seed)
+    for split in (*Split, None):
+        rows = np.flatnonzero(splits == (None if split is None else split.value))
+        labels[rows] = rng.permutation(labels[rows])
+    return manifest.with_labels(labels)
