@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 
 from veriscope.config.load import CONF_DIR, to_plain, validate
 from veriscope.config.schema import EvaluateConfig, RunConfig
-from veriscope.models.registry import check_model
+from veriscope.models.detector import check_model
 
 GROUPS = ("augment", "callbacks", "logger", "loss", "model", "optim", "schedule", "split", "trainer", "paths")
 CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONF_DIR / group).glob("*.yaml"))]

@@ -37,7 +37,7 @@ def check_hardware(config: TrainerConfig) -> None:
 def lightning_precision(config: TrainerConfig) -> str:
     """Return Lightning's word for the configured precision; auto is bf16 where the hardware multiplies it natively."""
     gpu = config.accelerator != "cpu" and torch.cuda.is_available()
-    auto = "bf16" if native_bf16("cuda" if gpu else "cpu") else "fp32"
+    auto = "bf16" if native_bf16(torch.device("cuda" if gpu else "cpu")) else "fp32"
     name = auto if config.precision == "auto" else config.precision
     return {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[name]
 

@@ -3,6 +3,7 @@
 import contextlib
 import netrc
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -75,7 +76,7 @@ def _add_wandb(logger: RunLogger, config: RunConfig, folder: RunFolder, console:
     offline, reason = wandb_offline(config.logger)
     # A resumed run goes on under its old id instead of starting a second one.
     id_file = folder.path / "wandb_id.txt"
-    run_id = id_file.read_text(encoding="utf-8") if id_file.is_file() else wandb.util.generate_id()
+    run_id = id_file.read_text(encoding="utf-8") if id_file.is_file() else secrets.token_hex(4)
     id_file.write_text(run_id, encoding="utf-8")
     run = wandb.init(
         project=config.logger.project,

@@ -54,7 +54,7 @@ def _examples(train: Manifest) -> list[int]:
 
 def _row(
     config: RunConfig, train: Manifest, index: int, augmentation: TrainingAugmentation
-) -> tuple[str, list[np.ndarray]]:  # type: ignore[type-arg]
+) -> tuple[str, list[np.ndarray]]:
     sample = train.sample(index)
     try:
         image = decode_image(train.absolute_path(index), max_pixels=config.data.max_pixels)

@@ -4,7 +4,7 @@ from rich.console import Console
 
 from veriscope.config.schema import RunConfig
 from veriscope.config.targets import resolve
-from veriscope.models.registry import check_model
+from veriscope.models.detector import check_model
 from veriscope.provenance import collect, source_commit
 from veriscope.training.data import prepare_data
 from veriscope.training.fit import check_hardware, run_training

@@ -1,0 +1,153 @@
+"""The end of a run: calibrate and choose the threshold on val, write the bundle, judge it on val."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from veriscope.bundle.bundle import Bundle, TrainingFacts, save_bundle
+from veriscope.bundle.scorer import Scored, Scorer
+from veriscope.config.schema import RunConfig
+from veriscope.data.manifest import Manifest
+from veriscope.data.synthetic import SYNTHETIC_NOTICE
+from veriscope.evaluation import plots
+from veriscope.evaluation.calibration import fit_temperature
+from veriscope.evaluation.judge import Judgement, judge
+from veriscope.evaluation.pictures import choose_rows, load_tiles, sheet
+from veriscope.evaluation.predictions import PredictionTable, TableMeta
+from veriscope.evaluation.threshold import choose_threshold
+from veriscope.models.detector import Detector
+from veriscope.provenance import device_name, source_commit
+from veriscope.training.data import PreparedData
+from veriscope.training.history import read_history
+from veriscope.training.loggers import RunLogger
+from veriscope.training.run_folder import RunFolder, write_atomically
+from veriscope.types import Calibration
+
+MAIN_FIGURES = ("auroc", "ap", "accuracy", "balanced_accuracy", "eer", "log_loss", "brier")
+
+
+def finish_run(
+    config: RunConfig, folder: RunFolder, data: PreparedData, detector: Detector, *, logger: RunLogger, console: Console
+) -> None:
+    """Write `bundle/`, `validation/` and the pictures of the run, log them, and say what to type next."""
+    val = data.cut.val
+    scored = _score(config, val, detector, console)
+    calibration, table = _calibrate(config, data, scored)
+    threshold = choose_threshold(table.labels, table.scores, chosen_on=f"{config.data.name} val")
+    judgement = judge(table, thresholds={"val": threshold}, seed=config.seed)
+    bundle = save_bundle(
+        folder.bundle,
+        detector=detector,
+        calibration=calibration,
+        thresholds={"val": threshold},
+        training=_facts(config, folder, data, judgement),
+        notices=(SYNTHETIC_NOTICE,) if config.data.kind == "synthetic" else (),
+        overwrite=True,
+    )
+    pictures = _write_validation(config, folder, bundle, table, scored)
+    logger.log_result({f"final/{key}": judgement.metrics.get(key) for key in MAIN_FIGURES}, pictures, folder.bundle)
+    _say(config, folder, judgement, console)
+
+
+def _score(config: RunConfig, val: Manifest, detector: Detector, console: Console) -> list[Scored]:
+    """Return the answers for val, by the same loop that evaluation and prediction use."""
+    scorer = Scorer(
+        detector,
+        device="cpu" if config.trainer.accelerator == "cpu" else "auto",
+        precision="fp32" if config.trainer.precision == "fp32" else "auto",
+        batch_size=config.data.batch_size,
+        num_workers=config.data.num_workers,
+        max_pixels=config.data.max_pixels,
+    )
+    answers = scorer.score_paths(val.absolute_path(index) for index in range(len(val)))
+    shown = config.trainer.progress and console.is_terminal
+    return list(track(answers, "judging val", total=len(val), console=console, disable=not shown, transient=True))
+
+
+def _calibrate(config: RunConfig, data: PreparedData, scored: list[Scored]) -> tuple[Calibration, PredictionTable]:
+    """Return the temperature fitted on val, and val's table with the scores that follow from it."""
+    val = data.cut.val
+    logits = [answer.logit for answer in scored]
+    known = np.array([logit is not None for logit in logits])
+    calibration = fit_temperature(
+        val.labels[known],
+        np.array([logit for logit in logits if logit is not None]),
+        fitted_on=f"{config.data.name} val",
+    )
+    samples = [val.sample(index) for index in range(len(val))]
+    table = PredictionTable.from_columns(
+        [sample.path for sample in samples],
+        labels=val.labels,
+        logits=logits,
+        calibration=calibration,
+        meta=TableMeta(data_name=config.data.name, subset="val", data_hash=data.content_hash),
+        paths=[str(answer.path) for answer in scored],
+        splits=["val"] * len(samples),
+        groups=[sample.group for sample in samples],
+        generators=[sample.generator for sample in samples],
+        errors=[answer.error for answer in scored],
+    )
+    return calibration, table
+
+
+def _facts(config: RunConfig, folder: RunFolder, data: PreparedData, judgement: Judgement) -> TrainingFacts:
+    commit = source_commit()
+    return TrainingFacts(
+        data_name=config.data.name,
+        data_hash=data.content_hash,
+        num_train=len(data.cut.train),
+        num_val=len(data.cut.val),
+        split=config.split.model_dump(mode="json"),
+        seed=config.seed,
+        commit=commit.sha and commit.sha + ("+dirty" if commit.diff else ""),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        device=device_name(),
+        epochs=len(read_history(folder.history)),
+        val=judgement.metrics,
+    )
+
+
+def _write_validation(
+    config: RunConfig, folder: RunFolder, bundle: Bundle, table: PredictionTable, scored: list[Scored]
+) -> dict[str, Path]:
+    """Write table, figures and pictures of val; return the pictures' files by name."""
+    thresholds = bundle.record.thresholds
+    table = PredictionTable(table.table, table.meta.model_copy(update={"bundle_hash": bundle.weights_sha256}))
+    table.write(folder.validation)
+    judgement = judge(table, thresholds=thresholds, seed=config.seed)
+    write_atomically(folder.validation / "figures.json", json.dumps(judgement.to_dict(), indent=2) + "\n")
+    files: dict[str, Path] = {}
+    for name, picture in plots.figures(table, thresholds, history=folder.history).items():
+        place = folder.path if name == "history" else folder.validation
+        files[name] = plots.save_png(picture, place / f"{name}.png")
+    rows = choose_rows(table, bundle.preferred_threshold)
+    tiles = load_tiles(table, bundle.preferred_threshold, rows=rows, max_pixels=config.data.max_pixels)
+    if tiles:
+        files["verdicts"] = folder.validation / "verdicts.png"
+        sheet(tiles).save(files["verdicts"])
+    return files
+
+
+def _say(config: RunConfig, folder: RunFolder, judgement: Judgement, console: Console) -> None:
+    auroc = judgement.free["auroc"]
+    span = "" if auroc.interval is None else f" (95 % interval {auroc.interval.low:.3f} to {auroc.interval.high:.3f})"
+    value = "undefined" if auroc.value is None else f"{auroc.value:.4f}"
+    data = f"data={config.data.name}"
+    if config.data.kind == "folder" and config.data.root is not None and config.data.name in ("folder", "custom"):
+        data += f" data.root={config.data.root}"
+    if config.data.file is not None:
+        data += f" data.file={config.data.file}"
+    lines = [
+        f"val AUROC {value}{span}; checkpoint, temperature and threshold were chosen on val, so judge on other data:",
+        f"  bundle: {folder.bundle}",
+        f"  python evaluate.py bundle={folder.bundle} {data}",
+        f"  veriscope predict {folder.bundle} PICTURE_OR_FOLDER",
+    ]
+    if config.data.kind == "synthetic":
+        lines.insert(1, f"  {SYNTHETIC_NOTICE}")
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)

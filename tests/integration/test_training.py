@@ -1,0 +1,253 @@
+"""Whole runs: what they leave, that they repeat, resume, and stop when they must."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from sklearn.metrics import roc_auc_score
+from tests.integration.conftest import TINY
+
+from veriscope.config.schema import RunConfig
+from veriscope.errors import DataError, RunError
+from veriscope.training.module import DetectionModule
+from veriscope.training.run_folder import RunFolder, open_run_folder
+from veriscope.training.start import start_run
+
+ROOT = Path(__file__).resolve().parents[2]
+Train = Callable[..., RunFolder]
+
+
+def weights(folder: RunFolder) -> dict[str, torch.Tensor]:
+    return load_file(folder.bundle / "weights.safetensors")
+
+
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
+
+
+def history(folder: RunFolder) -> list[dict[str, str]]:
+    with folder.history.open(encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_run_leaves_everything_behind(train: Train) -> None:
+    folder = train()
+    for name in ("config.yaml", "provenance.json", "split.parquet", "preview.png", "history.csv", "history.png"):
+        assert (folder.path / name).is_file(), name
+    for name in ("bundle.json", "weights.safetensors", "MODEL_CARD.md"):
+        assert (folder.bundle / name).is_file(), name
+    assert (folder.validation / "predictions.parquet").is_file()
+    rows = history(folder)
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert {row["phase"] for row in rows} == {"main"}
+    facts = json.loads((folder.path / "provenance.json").read_text(encoding="utf-8"))
+    assert facts["seed"] == 42
+    assert len(facts["data_hash"]) == 64
+    assert Image.open(folder.path / "preview.png").size[0] > 6 * 32
+
+
+def test_what_ships_is_the_best_epoch_and_scores_as_logged(train: Train) -> None:
+    """The figure that chose the checkpoint, the shipped bundle's own scores, and scikit-learn agree."""
+    folder = train("schedule.phases.main.epochs=3")
+    table = pq.read_table(folder.validation / "predictions.parquet")
+    assert table.num_rows == 21
+    auroc = roc_auc_score(table["label"].to_numpy(), table["logit"].to_numpy())
+    assert auroc == pytest.approx(max(float(row["val/auroc"]) for row in history(folder)), abs=1e-6)
+
+
+def test_the_split_on_disk_is_kept_and_test_is_never_read(train: Train, pictures: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(pictures, copy)
+    for file in (copy / "test").rglob("*.jpg"):
+        file.write_bytes(b"unreadable: a fit that touched the test split would notice")
+    folder = train(f"data.root={copy}", "data.max_unreadable=0.0")
+    split = pq.read_table(folder.path / "split.parquet").to_pylist()
+    for row in split:
+        assert row["path"].startswith(row["split"])
+    assert not (folder.path / "unreadable.csv").exists()
+
+
+def test_the_same_run_twice_is_bit_equal_and_another_seed_is_not(train: Train) -> None:
+    first, second, other = train(), train("++data.num_workers=2"), train("seed=43")
+    assert same(weights(first), weights(second)), "the number of workers must not change a result"
+    assert not same(weights(first), weights(other))
+
+
+def test_one_epoch_and_one_more_equal_two(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that dies in its second epoch, then goes on, ends bit-equal; plateau, dropout and Adam state included."""
+    words = ("schedule=plateau", "schedule.phases.main.epochs=3", "model.head.dropout=0.5", "augment=affine")
+    whole = train(*words)
+    step = DetectionModule.training_step
+
+    def dies(module: DetectionModule, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
+        if module.current_epoch == 1 and batch_idx == 3:
+            raise OSError("power cut")
+        return step(module, batch, batch_idx)
+
+    monkeypatch.setattr(DetectionModule, "training_step", dies)
+    with pytest.raises(OSError, match="power cut"):
+        train(*words, f"++paths.run_dir={whole.path.parent / 'broken'}")
+    monkeypatch.setattr(DetectionModule, "training_step", step)
+    broken = whole.path.parent / "broken"
+    assert not (broken / "bundle").exists()
+    folder, config = open_run_folder(broken, overrides=[f"resume={broken}"])
+    start_run(config, folder, resume=True)
+    assert same(weights(whole), weights(folder))
+    columns = ("epoch", "train/loss", "val/loss", "val/auroc", "lr")
+    assert [[row[c] for c in columns] for row in history(whole)] == [
+        [row[c] for c in columns] for row in history(folder)
+    ]
+    with pytest.raises(RunError, match="complete"):
+        open_run_folder(broken, overrides=[])
+
+
+def test_two_phases_freeze_and_thaw(train: Train) -> None:
+    folder = train("schedule=two_phase", *(f"schedule.phases.{name}.epochs=2" for name in ("frozen", "all_layers")))
+    assert [row["phase"] for row in history(folder)] == ["frozen", "frozen", "all_layers", "all_layers"]
+    assert [row["epoch"] for row in history(folder)] == ["0", "1", "2", "3"]
+
+    def backbone(phase: str, name: str) -> dict[str, torch.Tensor]:
+        state = torch.load(folder.checkpoints(phase) / f"{name}.ckpt", weights_only=True)["state_dict"]
+        return {key: value for key, value in state.items() if key.startswith("detector.backbone")}
+
+    fresh = DetectionModule.load_from_checkpoint(folder.checkpoints("frozen") / "last.ckpt", weights_only=True)
+    assert not any(parameter.requires_grad for parameter in fresh.detector.backbone.parameters())
+    assert same(backbone("frozen", "best"), backbone("frozen", "last")), "batch-norm statistics included"
+    assert not same(backbone("frozen", "last"), backbone("all_layers", "last"))
+
+
+def test_ema_is_what_is_judged_and_shipped(train: Train) -> None:
+    folder = train("callbacks.ema_decay=0.9")
+    state = torch.load(folder.checkpoints("main") / "best.ckpt", weights_only=True)
+    shipped = weights(folder)
+    key = next(key for key in shipped if key.endswith("classifier.weight"))
+    assert torch.equal(shipped[key], state["state_dict"][f"detector.{key}"])
+    assert not same(shipped, weights(train()))
+
+
+def test_unreadable_pictures_are_skipped_counted_and_listed(train: Train, pictures: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(pictures, copy)
+    for name in ("train/real/000.jpg", "val/fake/001.jpg"):
+        (copy / name).write_bytes((copy / name).read_bytes()[:300])
+    folder = train(f"data.root={copy}")
+    with (folder.path / "unreadable.csv").open(encoding="utf-8") as stream:
+        assert {row["path"] for row in csv.DictReader(stream)} == {"train/real/000.jpg", "val/fake/001.jpg"}
+    table = pq.read_table(folder.validation / "predictions.parquet").to_pylist()
+    silent = [row for row in table if row["logit"] is None]
+    assert [row["id"] for row in silent] == ["val/fake/001.jpg"]
+    with pytest.raises(DataError, match=r"2 of 102 images can't be read"):
+        train(f"data.root={copy}", "++data.max_unreadable=0.01")
+
+
+def test_a_loss_that_is_no_number_names_the_files(train: Train) -> None:
+    with pytest.raises(RunError, match=r"the loss became (nan|inf).*train/(real|fake)/\d+\.jpg"):
+        train("optim=sgd", "optim.lr=1e30", "trainer.gradient_clip_norm=null")
+
+
+def test_a_resume_on_other_data_is_refused(train: Train, pictures: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(pictures, copy)
+    folder = train(f"data.root={copy}", "trainer.max_epochs=1")
+    progress = folder.load_progress()
+    assert progress is not None
+    folder.save_progress(progress.model_copy(update={"complete": False}))
+    shutil.copy(copy / "train/real/000.jpg", copy / "train/real/new.jpg")
+    again, config = open_run_folder(folder.path, overrides=[])
+    with pytest.raises(RunError, match="data set has changed"):
+        start_run(config, again, resume=True)
+
+
+def test_a_class_missing_from_a_split_is_an_error(train: Train, pictures: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(pictures, copy)
+    shutil.rmtree(copy / "val/fake")
+    with pytest.raises(DataError, match="fake"):
+        train(f"data.root={copy}")
+
+
+def test_a_filled_run_folder_is_refused(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep me", encoding="utf-8")
+    with pytest.raises(RunError, match="not empty"):
+        train(f"++paths.run_dir={tmp_path / 'mine'}")
+
+
+def test_class_weights_balance(tiny_config: Callable[..., RunConfig]) -> None:
+    from veriscope.training.module import detection_loss
+
+    logit = torch.tensor([0.3, -2.0, 5.0])
+    label = torch.tensor([1.0, 0.0, 0.0])
+    plain = detection_loss(logit, label, class_weights=(1.0, 1.0), smoothing=0.0)
+    weighted = detection_loss(logit, label, class_weights=(0.75, 1.5), smoothing=0.0)
+    assert torch.allclose(weighted / plain, torch.tensor([1.5, 0.75, 0.75]))
+    by_hand = -torch.log(torch.sigmoid(torch.tensor(0.3)))
+    assert plain[0] == pytest.approx(float(by_hand))
+
+
+def command(pictures: Path, runs: Path, *words: str) -> list[str]:
+    plus = [word.replace("++", "") for word in TINY]
+    return [sys.executable, "train.py", *plus, f"data.root={pictures}", f"paths.runs={runs}", *words]
+
+
+@pytest.mark.slow
+def test_kill_9_then_resume(pictures: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    words = command(pictures, tmp_path, "schedule.phases.main.epochs=200", f"paths.run_dir={run_dir}")
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (run_dir / "checkpoints/main/last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = int(history(RunFolder(run_dir))[-1]["epoch"])
+    config = (run_dir / "config.yaml").read_text(encoding="utf-8")
+    (run_dir / "config.yaml").write_text(config.replace("epochs: 200", f"epochs: {done + 3}"), encoding="utf-8")
+    again = subprocess.run(
+        [sys.executable, "train.py", f"resume={run_dir}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 0, again.stderr
+    epochs = [int(row["epoch"]) for row in history(RunFolder(run_dir))]
+    assert epochs == list(range(done + 3))
+    assert (run_dir / "bundle/bundle.json").is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(pictures: Path, tmp_path: Path) -> None:
+    """`trainer.devices=2` on a CPU: two gloo processes, odd counts; val figures are those of each image once."""
+    run_dir = tmp_path / "two"
+    words = command(pictures, tmp_path, "trainer.devices=2", f"paths.run_dir={run_dir}")
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    table = pq.read_table(run_dir / "validation/predictions.parquet")
+    assert table.num_rows == 21
+    auroc = roc_auc_score(table["label"].to_numpy(), table["logit"].to_numpy())
+    logged = [float(row["val/auroc"]) for row in history(RunFolder(run_dir))]
+    assert auroc == pytest.approx(max(logged), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_multirun_makes_one_folder_a_value(pictures: Path, tmp_path: Path) -> None:
+    words = command(pictures, tmp_path, "-m", "optim.lr=1e-3,1e-4", "trainer.max_epochs=1")
+    words.remove("optim.lr=0.003")
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    configs = sorted(tmp_path.glob("sweeps/*/*/config.yaml"))
+    assert [("lr: 0.001" in c.read_text(), "lr: 0.0001" in c.read_text()) for c in configs] == [
+        (True, False),
+        (False, True),
+    ]
+    assert len(list(tmp_path.glob("sweeps/*/*/bundle/bundle.json"))) == 2
