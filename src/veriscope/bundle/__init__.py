@@ -1,0 +1,6 @@
+"""The shipped thing: a detector with everything that its scores mean."""
+
+from veriscope.bundle.bundle import Bundle, TrainingFacts, load_bundle, save_bundle
+from veriscope.bundle.scorer import Scored, Scorer
+
+__all__ = ["Bundle", "Scored", "Scorer", "TrainingFacts", "load_bundle", "save_bundle"]

@@ -1,0 +1,251 @@
+"""Bundle: weights, preprocessing, class map, calibration, thresholds and provenance in one folder."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from veriscope import __version__
+from veriscope.bundle.model_card import model_card
+from veriscope.bundle.record import FORMAT_VERSION, BundleRecord, TrainingFacts
+from veriscope.config.schema import ModelConfig
+from veriscope.errors import BundleError, ModelError, nearest
+from veriscope.models.backbones import describe_weights
+from veriscope.models.detector import Detector, build_detector
+from veriscope.types import Calibration, InputSpec, Threshold
+
+WEIGHTS_NAME = "weights.safetensors"
+RECORD_NAME = "bundle.json"
+CARD_NAME = "MODEL_CARD.md"
+
+__all__ = ["Bundle", "BundleRecord", "TrainingFacts", "load_bundle", "save_bundle"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle on disk: `record` is its bundle.json, `folder` where it lies. Made by load_bundle and save_bundle."""
+
+    folder: Path
+    record: BundleRecord
+
+    @property
+    def input(self) -> InputSpec:
+        """What the network is shown."""
+        return self.record.model.input
+
+    @property
+    def calibration(self) -> Calibration:
+        """From logit to score."""
+        return self.record.calibration
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What must stand wherever figures or verdicts of this bundle are shown."""
+        return self.record.notices
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the weights, hexadecimal: the bundle's identity."""
+        return self.record.weights_sha256
+
+    @property
+    def preferred_threshold(self) -> Threshold:
+        """The threshold chosen on val where there is one, else the default."""
+        return self.record.thresholds.get("val", self.record.thresholds["default"])
+
+    def threshold(self, name: str) -> Threshold:
+        """Return a threshold by name ('default', 'val') or by value ('0.35').
+
+        Raises:
+            BundleError: no such name, and no number in [0, 1].
+
+        """
+        if name in self.record.thresholds:
+            return self.record.thresholds[name]
+        try:
+            return Threshold(value=float(name), rule="given by hand", chosen_on="none")
+        except ValueError:
+            names = sorted(self.record.thresholds)
+            raise BundleError(
+                f"threshold '{name}' is neither a number from 0 to 1 nor one of this bundle's. {nearest(name, names)}"
+            ) from None
+
+    def detector(self) -> Detector:
+        """Return the network with its weights, in evaluation mode, on the CPU. Nothing is downloaded.
+
+        Raises:
+            BundleError: the weights don't fit the record, or this installation can't build the network.
+
+        """
+        try:
+            detector = build_detector(self.record.model, load_weights=False)
+            detector.load_state_dict(load_file(self.folder / WEIGHTS_NAME), strict=True)
+        except ModelError as error:
+            raise BundleError(
+                f"bundle '{self.folder}' needs a network that this installation can't build: {error} "
+                f"It was made by veriscope {self.record.veriscope_version}, this is {__version__}."
+            ) from error
+        except (RuntimeError, SafetensorError, OSError) as error:
+            reason = str(error).split("\n")[0]
+            raise BundleError(f"the weights of bundle '{self.folder}' don't fit its record: {reason}") from error
+        return detector.eval()
+
+
+def save_bundle(
+    folder: Path,
+    *,
+    detector: Detector,
+    calibration: Calibration,
+    thresholds: Mapping[str, Threshold],
+    training: TrainingFacts,
+    notices: tuple[str, ...] = (),
+    overwrite: bool = False,
+) -> Bundle:
+    """Write a bundle and return it. The folder appears whole or not at all.
+
+    Args:
+        folder: to be made; its parents, too.
+        detector: the trained network; its configuration is `detector.config`.
+        calibration: fitted on val.
+        thresholds: by name; 'default' (0.5) is added, 'val' is the one to use.
+        training: where the weights come from.
+        notices: sentences shown wherever figures or verdicts are.
+        overwrite: replace a bundle that lies there. Any other folder is left alone.
+
+    Raises:
+        BundleError: the folder is taken, or can't be written.
+
+    """
+    if folder.exists() and not (overwrite and is_bundle(folder)):
+        raise BundleError(f"'{folder}' exists; a bundle is written into a new folder. Name another one.")
+    temporary = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
+    try:
+        temporary.mkdir(parents=True)
+        save_file(_plain_state(detector), temporary / WEIGHTS_NAME, metadata={"format": "pt"})
+        record = BundleRecord(
+            format_version=FORMAT_VERSION,
+            veriscope_version=__version__,
+            model=_portable(detector.config),
+            calibration=calibration,
+            thresholds={"default": Threshold(value=0.5, rule="fixed", chosen_on="none"), **thresholds},
+            training=training,
+            weights_sha256=file_sha256(temporary / WEIGHTS_NAME),
+            num_parameters=detector.num_parameters,
+            initial_weights=describe_weights(detector.config.backbone),
+            notices=notices,
+        )
+        (temporary / RECORD_NAME).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (temporary / CARD_NAME).write_text(model_card(record), encoding="utf-8")
+        _move_into_place(temporary, folder)
+    except OSError as error:
+        raise BundleError(f"bundle '{folder}' can't be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Bundle(folder=folder, record=record)
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Return the bundle in `folder`, its record validated and its weights checked against their hash.
+
+    Raises:
+        BundleError: missing, damaged, of another version, or no bundle; the text says how to mend it.
+
+    """
+    if folder.name in (RECORD_NAME, WEIGHTS_NAME) and folder.is_file():
+        folder = folder.parent  # what a shell's completion leads to
+    if not folder.exists():
+        raise BundleError(f"there is no bundle '{folder}': no such folder. A training run leaves one at RUN/bundle.")
+    if not folder.is_dir():
+        raise BundleError(f"'{folder}' is a file; a bundle is a folder with {RECORD_NAME} and {WEIGHTS_NAME}.")
+    if not (folder / RECORD_NAME).is_file():
+        inside = folder / "bundle"
+        hint = f"Did you mean '{inside}'?" if is_bundle(inside) else "A training run leaves one at RUN/bundle."
+        raise BundleError(f"'{folder}' is no bundle: it holds no {RECORD_NAME}. {hint}")
+    record = _read_record(folder / RECORD_NAME)
+    weights = folder / WEIGHTS_NAME
+    if not weights.is_file():
+        raise BundleError(f"bundle '{folder}' lacks {WEIGHTS_NAME}; copy the whole folder again.")
+    try:
+        found = file_sha256(weights)
+    except OSError as error:
+        raise BundleError(f"'{weights}' can't be read: {error.strerror}.") from error
+    if found != record.weights_sha256:
+        raise BundleError(
+            f"'{weights}' is damaged or of another bundle: its hash is {found[:12]}, {RECORD_NAME} says "
+            f"{record.weights_sha256[:12]}. Copy the whole folder again."
+        )
+    return Bundle(folder=folder, record=record)
+
+
+def is_bundle(folder: Path) -> bool:
+    """Return whether the folder looks like a bundle, without checking it."""
+    return (folder / RECORD_NAME).is_file()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_record(path: Path) -> BundleRecord:
+    """Return the validated record.
+
+    Raises:
+        BundleError: no JSON, another version, or a field that doesn't fit.
+
+    """
+    try:
+        plain: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"'{path}' is damaged ({error}); copy the whole folder again.") from error
+    version = plain.get("format_version") if isinstance(plain, dict) else None
+    if version is None:
+        raise BundleError(f"'{path}' is no bundle record of veriscope: it holds no format_version.")
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"'{path}' has format version {version}, this veriscope ({__version__}) reads {FORMAT_VERSION}. "
+            f"It was made by veriscope {plain.get('veriscope_version', 'of unknown version')}: install that one."
+        )
+    try:
+        return BundleRecord.model_validate_json(json.dumps(plain))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the record"
+        raise BundleError(f"'{path}' is damaged at {place}: {first['msg']}. Copy the whole folder again.") from error
+
+
+def _plain_state(detector: Detector) -> dict[str, Tensor]:
+    """Return the state as contiguous CPU tensors that share no memory, as safetensors wants them."""
+    return {name: value.detach().cpu().clone().contiguous() for name, value in detector.state_dict().items()}
+
+
+def _portable(config: ModelConfig) -> ModelConfig:
+    """Return the configuration without the path on the machine that trained: the file's name is enough to know it."""
+    if config.backbone.weights is None:
+        return config
+    backbone = config.backbone.model_copy(update={"weights": Path(config.backbone.weights.name)})
+    return config.model_copy(update={"backbone": backbone})
+
+
+def _move_into_place(temporary: Path, folder: Path) -> None:
+    if not folder.exists():
+        temporary.rename(folder)
+        return
+    old = folder.parent / f".{folder.name}.{os.getpid()}.old"
+    folder.rename(old)
+    try:
+        temporary.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,101 @@
+"""MODEL_CARD.md, made from the record alone (Mitchell et al. 2019), with the YAML header that Hugging Face reads."""
+
+import yaml
+
+from veriscope.bundle.record import BundleRecord
+from veriscope.types import CLASS_MAP_TEXT
+
+LIMITS = """\
+- A score is a statement about pictures like those of the training data. Generators, cameras and editing that the model
+  has not seen can bring its accuracy down to chance, and nothing in the score shows that.
+- Re-compression, resizing, screenshots and social networks remove the traces that it reads. Judge it on pictures with
+  the history of yours (`evaluate.py corruption=jpeg:75`) before relying on it.
+- The score is a probability only where real and fake pictures come in the proportion of the calibration data.
+- Its errors may be distributed unevenly over skin tones, ages and kinds of scenes; the figures below don't show that.
+- It is no proof. Don't decide about a person by it alone."""
+
+
+def model_card(record: BundleRecord) -> str:
+    """Return the card as Markdown."""
+    parts = [
+        f"---\n{yaml.safe_dump(_header(record), sort_keys=False, allow_unicode=True)}---",
+        f"# {record.model.name}, trained on {record.training.data_name}",
+        *(f"> **{notice}**" for notice in record.notices),
+        "## Intended use\n\nTells real photographs from AI-generated or manipulated ones, one picture at a time: "
+        f"{CLASS_MAP_TEXT}. Made for research, triage and the study of detectors.\n\n"
+        "    veriscope predict THIS_FOLDER PICTURE_OR_FOLDER...",
+        "## Limits\n\n" + LIMITS,
+        "## Model\n\n" + _table(_model_rows(record)),
+        "## Training data and protocol\n\n" + _table(_training_rows(record)),
+        "## Figures on the validation data\n\nThese data also chose the checkpoint, the temperature and the threshold, "
+        "so the figures lean to the bright side; only `evaluate.py` on data that the model has never seen judges it."
+        "\n\n" + _table({name: "undefined" if v is None else f"{v:.4f}" for name, v in record.training.val.items()}),
+        "## From logit to verdict\n\n" + _table(_verdict_rows(record)),
+        "## Licence of the weights\n\nTraining "
+        + record.initial_weights
+        + ". The trained weights carry the conditions of "
+        "those and of the training data; veriscope's own code is MIT.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _header(record: BundleRecord) -> dict[str, object]:
+    return {
+        "license": "other",
+        "library_name": "veriscope",
+        "pipeline_tag": "image-classification",
+        "tags": ["deepfake-detection", "ai-generated-image-detection", record.model.backbone.name],
+        "datasets": [record.training.data_name],
+        "metrics": list(record.training.val),
+    }
+
+
+def _model_rows(record: BundleRecord) -> dict[str, str]:
+    model = record.model
+    tap = f", at {model.head.tap}" if model.head.tap else ""
+    options = ", ".join(f"{key}={value}" for key, value in model.head.options.items())
+    return {
+        "backbone": f"{model.backbone.name}; trained: {_words(model.backbone.trainable)}",
+        "head": f"{model.head.name}{tap}" + (f" ({options})" if options else ""),
+        "parameters": f"{record.num_parameters:,}",
+        "input": f"RGB, {model.input.size_px} x {model.input.size_px} px, {model.input.fit}, "
+        f"mean {_words(model.input.mean)}, std {_words(model.input.std)}",
+        "flip average": "yes" if model.flip_average else "no",
+        "weights (SHA-256)": record.weights_sha256,
+    }
+
+
+def _training_rows(record: BundleRecord) -> dict[str, str]:
+    facts = record.training
+    return {
+        "data": facts.data_name,
+        "data hash": facts.data_hash,
+        "images": f"{facts.num_train:,} train, {facts.num_val:,} val",
+        "split": ", ".join(f"{key}={value}" for key, value in facts.split.items()) or "the data set's own",
+        "epochs": str(facts.epochs),
+        "seed": str(facts.seed),
+        "device": facts.device,
+        "finished": facts.date,
+        "source": f"veriscope {record.veriscope_version}, commit {facts.commit or 'unknown'}",
+    }
+
+
+def _verdict_rows(record: BundleRecord) -> dict[str, str]:
+    rows = {
+        "score": f"sigmoid(logit / {record.calibration.temperature:.4g}), "
+        f"temperature fitted on: {record.calibration.fitted_on}"
+    }
+    for name, threshold in record.thresholds.items():
+        rows[f"threshold '{name}'"] = f"{threshold.value:.4g} ({threshold.rule}; chosen on: {threshold.chosen_on})"
+    return rows
+
+
+def _words(values: object) -> str:
+    return ", ".join(str(value) for value in values) if isinstance(values, tuple) else str(values)
+
+
+def _table(rows: dict[str, str]) -> str:
+    if not rows:
+        return "None recorded."
+    lines = [f"| {name} | {value.replace('|', chr(92) + '|')} |" for name, value in rows.items()]
+    return "\n".join(["| | |", "|---|---|", *lines])

@@ -1,0 +1,158 @@
+"""The one scoring loop: training's end, evaluation and prediction all read their logits here."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from veriscope.bundle.bundle import Bundle
+from veriscope.data.decode import MAX_PIXELS, decode_image
+from veriscope.data.preprocess import fit_to_input, to_chw
+from veriscope.errors import DecodeError
+from veriscope.models.detector import Detector
+from veriscope.models.precision import Precision, autocast, resolve_device, resolve_precision
+from veriscope.types import Calibration
+
+Pixels = npt.NDArray[np.uint8]
+Transform = Callable[[Pixels], Pixels]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One picture's answer: `logit` and calibrated `score`, or the `error` why there is none."""
+
+    path: Path
+    logit: float | None
+    score: float | None
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class _Row:
+    path: Path
+    pixels: Pixels | None
+    error: str | None
+
+
+class Scorer:
+    """Scores pictures with a bundle, or with a bare Detector (then score = sigmoid(logit) unless calibrated).
+
+    Args:
+        model: the bundle, or a Detector in memory; a Detector is moved to the device and stays there.
+        device: 'auto' (CUDA where there is one), 'cpu', 'cuda'.
+        precision: 'auto' (bf16 where the hardware multiplies it natively), 'fp32', 'bf16'. Logits are fp32 always.
+        batch_size: pictures a forward pass; changes results by float noise only.
+        num_workers: decoding threads beside the network; 0 decodes between the batches.
+        calibration: in place of the bundle's.
+        max_pixels: larger pictures are refused as decompression bombs.
+
+    Raises:
+        VeriscopeError: a damaged bundle, or a device that this machine has not.
+
+    """
+
+    def __init__(
+        self,
+        model: Bundle | Detector,
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        batch_size: int = 32,
+        num_workers: int = 0,
+        calibration: Calibration | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        own = model.calibration if isinstance(model, Bundle) else Calibration()
+        self.device = resolve_device(device)
+        self.precision = resolve_precision(precision, self.device)
+        self.calibration = own if calibration is None else calibration
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.max_pixels = max_pixels
+        detector = model.detector() if isinstance(model, Bundle) else model
+        # torch's stubs lack the overload of Module.to with memory_format alone.
+        self.detector: Detector = detector.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.input = detector.config.input
+
+    def score_paths(self, paths: Iterable[Path], *, transform: Transform | None = None) -> Iterator[Scored]:
+        """Yield one answer for each path, in their order, in constant memory.
+
+        Args:
+            paths: files; may be a generator.
+            transform: applied to the decoded uint8 picture (H, W, 3) before it is fitted to the input.
+
+        A file that can't be read yields its reason; none is dropped.
+
+        """
+        pending: list[_Row] = []
+        num_images = 0
+        for row in self._read_all(paths, transform):
+            pending.append(row)
+            num_images += row.pixels is not None
+            # The second bound keeps memory constant where most files are unreadable.
+            if num_images == self.batch_size or len(pending) == 4 * self.batch_size:
+                yield from self._judge(pending)
+                pending, num_images = [], 0
+        yield from self._judge(pending)
+
+    def logits(self, image_BCHW: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return logit_B of fitted uint8 pictures."""
+        images = torch.from_numpy(image_BCHW)
+        if self.device.type == "cuda":
+            images = images.pin_memory().to(self.device, non_blocking=True)
+        was_training = self.detector.training
+        self.detector.eval()
+        try:
+            with torch.inference_mode(), autocast(self.precision, self.device):
+                logit_B = self.detector(images.contiguous(memory_format=torch.channels_last))
+        finally:
+            self.detector.train(was_training)
+        result: npt.NDArray[np.float32] = logit_B.cpu().numpy()
+        return result
+
+    def _judge(self, rows: list[_Row]) -> Iterator[Scored]:
+        images = [row.pixels for row in rows if row.pixels is not None]
+        logits = iter(self.logits(np.stack(images)).tolist() if images else [])
+        for row in rows:
+            if row.pixels is None:
+                yield Scored(path=row.path, logit=None, score=None, error=row.error)
+                continue
+            logit: float = next(logits)
+            if not math.isfinite(logit):
+                yield Scored(path=row.path, logit=None, score=None, error=f"the network returned {logit}")
+                continue
+            yield Scored(path=row.path, logit=logit, score=self.calibration.score(logit))
+
+    def _read_all(self, paths: Iterable[Path], transform: Transform | None) -> Iterator[_Row]:
+        """Yield the decoded pictures in order; with threads at most three batches ahead."""
+        if self.num_workers == 0:
+            for path in paths:
+                yield self._read(path, transform)
+            return
+        ahead: deque[Future[_Row]] = deque()
+        pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="decode")
+        try:
+            for path in paths:
+                ahead.append(pool.submit(self._read, path, transform))
+                if len(ahead) >= 2 * self.batch_size + self.num_workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:  # also when the caller stops reading, or on Ctrl-C
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _read(self, path: Path, transform: Transform | None) -> _Row:
+        try:
+            image: Any = decode_image(path, max_pixels=self.max_pixels)
+        except DecodeError as error:
+            return _Row(path=path, pixels=None, error=error.reason)
+        if transform is not None:
+            image = transform(image)
+        return _Row(path=path, pixels=to_chw(fit_to_input(image, self.input)), error=None)
