@@ -1,0 +1,138 @@
+"""The `veriscope` command. Nothing heavy is imported before a command is known and its arguments are sound."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from veriscope import __version__
+from veriscope.errors import VeriscopeError
+
+if TYPE_CHECKING:
+    # "_SubParsersAction" is argparse's own name for what add_subparsers returns.
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+INTERRUPTED = 130  # 128 + SIGINT
+PIPE_CLOSED = 141  # 128 + SIGPIPE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code: 0 done, 1 done in part, 2 bad input, 130 interrupted, 141 pipe closed."""
+    arguments = build_parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        return run(arguments)
+    except VeriscopeError as error:
+        print(f"veriscope: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader has gone (`| head`). Python would fail again when it flushes standard output at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except KeyboardInterrupt:
+        print("veriscope: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="veriscope",
+        description="Judge pictures with a trained detector of deepfakes and AI-generated images.",
+        epilog="Training and evaluation: python train.py --help, python evaluate.py --help.",
+    )
+    parser.add_argument("--version", action="version", version=f"veriscope {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_predict(commands)
+    _add_bench(commands)
+    return parser
+
+
+def _add_predict(commands: "Commands") -> None:
+    parser = commands.add_parser(
+        "predict",
+        help="real or fake? for files and folders",
+        description="Judge images: real or fake, with the calibrated probability of fake.",
+        epilog="Exit code: 0 everything judged; 1 some files without a verdict; 2 bad arguments, bundle or path.",
+    )
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that a training run left at RUN/bundle")
+    parser.add_argument(
+        "paths", type=Path, nargs="+", metavar="PATH", help="image file, or folder searched recursively for images"
+    )
+    forms = parser.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="one JSON document instead of the table")
+    forms.add_argument("--csv", action="store_true", help="CSV instead of the table")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of standard output")
+    parser.add_argument(
+        "--threshold",
+        metavar="val|default|0.xx",
+        help="score from which on a picture is called fake (default: val, the one chosen on the validation data)",
+    )
+    parser.add_argument("--batch-size", type=_positive, default=32, metavar="N", help="images a pass (default: 32)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument(
+        "--precision", default="auto", choices=("auto", "fp32", "bf16"), help="auto: bf16 where the hardware has it"
+    )
+    parser.add_argument(
+        "--workers",
+        type=_not_negative,
+        default=min(4, os.cpu_count() or 1),
+        metavar="N",
+        help="threads that decode (default: 4, or as many as there are cores)",
+    )
+    parser.set_defaults(run=_predict)
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from veriscope.predict.command import run_predict
+
+    return run_predict(arguments)
+
+
+def _add_bench(commands: "Commands") -> None:
+    parser = commands.add_parser(
+        "bench",
+        help="how many images a second this machine trains and judges",
+        description="Measure images a second for every precision and memory format: JSON on standard output, a table "
+        "on standard error. Weights are random: they don't change the speed.",
+    )
+    parser.add_argument("what", choices=("step", "predict"), help="step: forward, backward, AdamW; predict: forward")
+    parser.add_argument("--backbone", default="xception", help="any backbone's name (default: xception)")
+    parser.add_argument("--size-px", type=_size, default=128, metavar="N", help="side of the input (default: 128)")
+    parser.add_argument("--batch-size", type=_positive, default=16, metavar="N", help="images a batch (default: 16)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="time for each setting (default: 5)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.set_defaults(run=_bench)
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from veriscope.bench.report import run_bench
+
+    return run_bench(arguments)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def _size(text: str) -> int:
+    value = int(text)
+    if not 32 <= value <= 2048:
+        raise argparse.ArgumentTypeError(f"{value} is not between 32 and 2048")
+    return value
+
+
+def _not_negative(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is below 0")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

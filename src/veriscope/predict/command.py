@@ -1,0 +1,96 @@
+"""`veriscope predict`: the command behind its arguments."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from veriscope.bundle.bundle import load_bundle
+from veriscope.bundle.scorer import Scorer
+from veriscope.errors import DataError
+from veriscope.predict.images import collect_images, judge_images
+from veriscope.predict.output import Format, footer, open_output, write_verdicts
+from veriscope.types import Verdict
+
+SUFFIX_FORMATS: dict[str, Format] = {".json": "json", ".csv": "csv", ".txt": "lines", ".tsv": "lines"}
+
+
+def run_predict(arguments: argparse.Namespace) -> int:
+    """Judge, write, and return the exit code: 0 everything judged, 1 something without a verdict.
+
+    Raises:
+        VeriscopeError: bad bundle, threshold, device, path or output file.
+
+    """
+    form = _format(arguments)
+    paths = collect_images(arguments.paths)
+    bundle = load_bundle(arguments.bundle)
+    threshold = bundle.preferred_threshold if arguments.threshold is None else bundle.threshold(arguments.threshold)
+    scorer = Scorer(
+        bundle,
+        device=arguments.device,
+        precision=arguments.precision,
+        batch_size=arguments.batch_size,
+        num_workers=arguments.workers,
+    )
+    console = Console(stderr=True)
+    counts = {"real": 0, "fake": 0, None: 0}
+
+    def counted(verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
+        for verdict in verdicts:
+            counts[verdict.label] += 1
+            yield verdict
+
+    with open_output(arguments.output) as stream, _progress(console, len(paths)) as advance:
+        verdicts = advance(counted(judge_images(scorer, paths, threshold=threshold)))
+        # The table is printed after the last verdict, when the bar is complete.
+        write_verdicts(verdicts, stream, form=form, bundle=bundle, threshold=threshold)
+    total = f"{counts['fake']} fake, {counts['real']} real" + (f", {counts[None]} no verdict" if counts[None] else "")
+    console.print(f"{total}. {footer(bundle, threshold)}", style="dim", highlight=False, markup=False, soft_wrap=True)
+    return 1 if counts[None] else 0
+
+
+def _format(arguments: argparse.Namespace) -> Format:
+    """Return the form asked for, else that of the output file's extension, else table or lines."""
+    if arguments.json:
+        return "json"
+    if arguments.csv:
+        return "csv"
+    if arguments.output is None:
+        return "table" if sys.stdout.isatty() else "lines"
+    output: Path = arguments.output
+    if output.suffix.lower() not in SUFFIX_FORMATS:
+        raise DataError(f"--output '{output}': take --json or --csv, or one of the endings {', '.join(SUFFIX_FORMATS)}")
+    return SUFFIX_FORMATS[output.suffix.lower()]
+
+
+class _progress:  # noqa: N801 - used as a function
+    """Context manager: a bar on standard error where that is a terminal; yields a pass-through that advances it."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._progress = Progress(
+            TextColumn("judging"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("judging", total=total)
+
+    def __enter__(self) -> Callable[[Iterator[Verdict]], Iterator[Verdict]]:
+        self._progress.start()
+        return self._advance
+
+    def _advance(self, verdicts: Iterator[Verdict]) -> Iterator[Verdict]:
+        for verdict in verdicts:
+            yield verdict
+            self._progress.advance(self._task)
+        self._progress.stop()  # before the table is printed, which would break the bar
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()

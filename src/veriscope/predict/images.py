@@ -1,0 +1,75 @@
+"""From paths to verdicts."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from veriscope.bundle.scorer import Scored, Scorer
+from veriscope.data.scan import IMAGE_SUFFIXES
+from veriscope.errors import DataError
+from veriscope.types import Threshold, Verdict
+
+
+def collect_images(paths: Sequence[Path]) -> list[Path]:
+    """Return the files to judge: named files as they are, folders searched recursively for images by extension.
+
+    Named order is kept, inside a folder the order of names. Hidden files and folders inside a named one are passed
+    over; links to folders are not followed. A folder that can't be read stands in the list itself, so that it ends
+    as "no verdict" instead of missing silently.
+
+    Raises:
+        DataError: a path that does not exist, or nothing to judge in all of them.
+
+    """
+    missing = [path for path in paths if not os.path.lexists(path)]
+    if missing:
+        listed = ", ".join(f"'{path}'" for path in missing[:5]) + (" ..." if len(missing) > 5 else "")
+        raise DataError(f"no such file or folder: {listed}")
+    found: list[Path] = []
+    for path in paths:
+        found.extend(_images_in(path) if path.is_dir() else [path])
+    if not found:
+        listed = ", ".join(f"'{path}'" for path in paths)
+        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise DataError(f"no images in {listed}: looked for {kinds}. Name a file itself to have it tried anyway.")
+    return found
+
+
+def _images_in(folder: Path) -> Iterator[Path]:
+    unreadable: list[Path] = []
+
+    def note(error: OSError) -> None:
+        unreadable.append(Path(os.fsdecode(error.filename)))
+
+    for top, folders, files in os.walk(folder, onerror=note):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
+                yield Path(top, name)
+    yield from unreadable
+
+
+def judge_images(scorer: Scorer, paths: Iterable[Path], *, threshold: Threshold) -> Iterator[Verdict]:
+    """Yield one verdict for each path, in order; a file that can't be read has the label None and an error."""
+    for scored in scorer.score_paths(paths):
+        yield to_verdict(scored, threshold=threshold)
+
+
+def to_verdict(scored: Scored, *, threshold: Threshold) -> Verdict:
+    """Return the verdict: fake where the score reaches the threshold."""
+    if scored.score is None:
+        return Verdict(
+            path=str(scored.path),
+            label=None,
+            score=None,
+            logit=None,
+            threshold=threshold.value,
+            error=scored.error or "no score",
+        )
+    return Verdict(
+        path=str(scored.path),
+        label="fake" if scored.score >= threshold.value else "real",
+        score=scored.score,
+        logit=scored.logit,
+        threshold=threshold.value,
+    )

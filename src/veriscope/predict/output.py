@@ -1,0 +1,139 @@
+"""Verdicts as a table for people, as lines for pipes, as JSON and as CSV."""
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from veriscope.bundle.bundle import Bundle
+from veriscope.errors import DataError
+from veriscope.types import CLASS_MAP_TEXT, Threshold, Verdict
+
+Format = Literal["table", "lines", "json", "csv"]
+COLUMNS = ("path", "verdict", "score", "logit", "threshold", "error")
+COLOURS = {"real": "green", "fake": "red", None: "yellow"}
+# Excel, LibreOffice and Google Sheets run a cell that begins so as a formula (OWASP, "CSV injection").
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def write_verdicts(
+    verdicts: Iterable[Verdict], stream: TextIO, *, form: Format, bundle: Bundle, threshold: Threshold
+) -> None:
+    """Write all verdicts to the stream. All forms but the table are written as they come, in constant memory."""
+    if form == "table":
+        _write_table(verdicts, stream)
+    elif form == "lines":
+        for verdict in verdicts:
+            stream.write(f"{_word(verdict)}\t{_figure(verdict)}\t{printable(verdict.path)}\n")
+    elif form == "csv":
+        _write_csv(verdicts, stream)
+    else:
+        _write_json(verdicts, stream, bundle=bundle, threshold=threshold)
+
+
+def footer(bundle: Bundle, threshold: Threshold) -> str:
+    """Return what a reader must know beside the verdicts: class map, threshold and its origin, the bundle's notices."""
+    origin = threshold.rule if threshold.chosen_on == "none" else f"{threshold.rule}, chosen on {threshold.chosen_on}"
+    line = f"{CLASS_MAP_TEXT}; fake from {threshold.value:.4g} on ({origin})"
+    return " ".join([line + ".", *bundle.notices])
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters and undecodable bytes escaped: a file name must not drive a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def safe_cell(text: str) -> str:
+    """Return a text cell that no spreadsheet takes for a formula."""
+    shown = printable(text)
+    return "'" + shown if text.startswith(FORMULA_STARTS) else shown
+
+
+def _word(verdict: Verdict) -> str:
+    return verdict.label or "no verdict"
+
+
+def _figure(verdict: Verdict) -> str:
+    return verdict.error or "" if verdict.score is None else f"{verdict.score:.4f}"
+
+
+def _write_table(verdicts: Iterable[Verdict], stream: TextIO) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("file", overflow="fold")
+    for verdict in verdicts:
+        name = Text(printable(verdict.path))
+        if verdict.error is not None:
+            name.append(f"  ({printable(verdict.error)})", style="yellow")
+        score = "" if verdict.score is None else f"{verdict.score:.4f}"
+        table.add_row(Text(_word(verdict), style=COLOURS[verdict.label]), score, name)
+    Console(file=stream).print(table)
+
+
+def _write_csv(verdicts: Iterable[Verdict], stream: TextIO) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for verdict in verdicts:
+        error = "" if verdict.error is None else safe_cell(verdict.error)
+        figures = ("" if verdict.score is None else verdict.score, "" if verdict.logit is None else verdict.logit)
+        writer.writerow([safe_cell(verdict.path), _word(verdict), *figures, verdict.threshold, error])
+
+
+def _write_json(verdicts: Iterable[Verdict], stream: TextIO, *, bundle: Bundle, threshold: Threshold) -> None:
+    """Write one document: facts first, then one line for each picture."""
+    facts = {
+        "bundle": str(bundle.folder),
+        "weights_sha256": bundle.weights_sha256,
+        "class_map": bundle.record.class_map,
+        "threshold": threshold.model_dump(),
+        "calibration": bundle.calibration.model_dump(),
+        "notices": list(bundle.notices),
+    }
+    stream.write(json.dumps(facts, indent=1)[:-2] + ',\n "verdicts": [')
+    separator = "\n  "
+    for verdict in verdicts:
+        row = {
+            "path": verdict.path,
+            "verdict": verdict.label,
+            "score": verdict.score,
+            "logit": verdict.logit,
+            "error": verdict.error,
+        }
+        stream.write(separator + json.dumps(row))
+        separator = ",\n  "
+    stream.write("\n ]\n}\n")
+
+
+@contextmanager
+def open_output(path: Path | None) -> Iterator[TextIO]:
+    """Yield standard output, or a temporary file that becomes `path` only when all went well.
+
+    Raises:
+        DataError: the file can't be written.
+
+    """
+    if path is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a name that the locale can't show is no crash
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as stream:
+            yield stream
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(f"'{path}' can't be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
