@@ -11,8 +11,8 @@ from veriscope.types import CLASS_NAMES, FAKE, REAL, Split
 
 # Texts cut at spaces, so that a long table stays readable and a diff names the word that came or went.
 _REAL_WORDS = """real reals 0_real 0-real real_images real_image images_real real_faces real_face realface training_real
-test_real validation_real nature natural natural_images 0_nature authentic au original originals original_sequences genuine
-pristine photo photos photograph photographs human bonafide bona_fide not_ai non_ai""".split()  # noqa: SIM905
+test_real validation_real nature natural natural_images 0_nature authentic au original originals original_sequences
+genuine pristine photo photos photograph photographs human bonafide bona_fide not_ai non_ai""".split()  # noqa: SIM905
 _FAKE_WORDS = """fake fakes 1_fake 1-fake fake_images fake_image images_fake fake_faces fake_face fakeface training_fake
 test_fake validation_fake ai 1_ai ai_generated ai-generated ai_images aigenerated ai_gen generated synthetic synthesized
 synthesised manipulated manipulated_sequences tampered tp forged forgery deepfake deepfakes

@@ -12,23 +12,24 @@ Durall, Keuper & Keuper 2020; Wang et al. 2020).
 Functions take a NumPy Generator and return float32 arrays, HWC, values in [0, 1] where not said otherwise.
 """
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+from scipy import fft, ndimage
 
+Field_HW = npt.NDArray[np.float32]
 Image_HWC = npt.NDArray[np.float32]
 
-OVERSAMPLING = 2  # scenes are drawn at this many samples a pixel, so that the lens has something to average
 NUM_LEAVES = 90
 GAMMA = 2.2
 
 
 def dead_leaves(rng: np.random.Generator, side_px: int) -> Image_HWC:
     """Return a scene in linear light, (side_px, side_px, 3)."""
-    texture = fractal(rng, side_px)
-    shade = fractal(rng, side_px)
+    texture, shade = fractals(rng, side_px)
     low, high = np.sort(rng.uniform(0.05, 0.95, 2))
     palette = np.clip(rng.uniform(low, high, (NUM_LEAVES + 1, 1)) + rng.normal(0, 0.12, (NUM_LEAVES + 1, 3)), 0.02, 1)
     # Radii by inverse transform of r^-3 between 2 % and 45 % of the side, painted from the back to the front.
@@ -45,32 +46,46 @@ def dead_leaves(rng: np.random.Generator, side_px: int) -> Image_HWC:
         dy = (np.arange(patch.shape[0]) + top - y)[:, None] / stretch[leaf]
         dx = (np.arange(patch.shape[1]) + left - x)[None, :]
         patch[dy * dy + dx * dx <= radius * radius] = leaf + 1
-    roughness = rng.uniform(0.02, 0.25, NUM_LEAVES + 1)[leaf_of]
-    light = 1.0 + roughness * texture + 0.15 * shade
-    return np.clip(palette[leaf_of] * light[:, :, None], 0.0, 1.0).astype(np.float32)
+    roughness = rng.uniform(0.02, 0.25, NUM_LEAVES + 1).astype(np.float32)[leaf_of]
+    light = 1.0 + roughness * texture + np.float32(0.15) * shade
+    return np.clip(palette.astype(np.float32)[leaf_of] * light[:, :, None], 0.0, 1.0)
 
 
-def fractal(rng: np.random.Generator, side_px: int) -> npt.NDArray[np.float32]:
-    """Return a (side_px, side_px) field with amplitude spectrum 1/f, mean 0 and deviation 1."""
-    fy = np.fft.fftfreq(side_px)[:, None]
-    fx = np.fft.rfftfreq(side_px)[None, :]
-    frequency = np.hypot(fy, fx)
+def fractals(rng: np.random.Generator, side_px: int) -> tuple[Field_HW, Field_HW]:
+    """Return two independent (side_px, side_px) fields with amplitude spectrum 1/f, mean 0 and deviation 1."""
+    white = rng.standard_normal((side_px, side_px, 2), dtype=np.float32).view(np.complex64)[:, :, 0]
+    fields = fft.ifft2(white * _one_over_f(side_px))  # real and imaginary part: two fields for one transform
+    texture: Field_HW
+    shade: Field_HW
+    texture, shade = np.ascontiguousarray(fields.real), np.ascontiguousarray(fields.imag)
+    return texture / texture.std(), shade / shade.std()
+
+
+@lru_cache(maxsize=4)
+def _one_over_f(side_px: int) -> npt.NDArray[np.float32]:
+    frequency = np.hypot(np.fft.fftfreq(side_px)[:, None], np.fft.fftfreq(side_px)[None, :])
     frequency[0, 0] = np.inf
-    phases = rng.normal(size=(2, *frequency.shape))
-    field = np.fft.irfft2((phases[0] + 1j * phases[1]) / frequency, s=(side_px, side_px))
-    return ((field - field.mean()) / field.std()).astype(np.float32)
+    return (1 / frequency).astype(np.float32)
 
 
 def photograph(rng: np.random.Generator, side_px: int) -> Image_HWC:
     """Return a new scene as a camera renders it, gamma-encoded."""
-    scene = dead_leaves(rng, side_px * OVERSAMPLING)
-    blurred = ndimage.gaussian_filter1d(scene, rng.uniform(0.8, 1.3), axis=0, truncate=3)
-    blurred = ndimage.gaussian_filter1d(blurred, rng.uniform(0.8, 1.3), axis=1, truncate=3)
-    light = blurred.reshape(side_px, OVERSAMPLING, side_px, OVERSAMPLING, 3).mean(axis=(1, 3))
-    electrons = rng.uniform(600, 3000)  # at full scale; shot noise has variance light / electrons
-    raw = light + rng.normal(size=light.shape) * np.sqrt(light / electrons + rng.uniform(0.001, 0.004) ** 2)
-    mosaic = demosaic(raw.astype(np.float32), phase=(int(rng.integers(2)), int(rng.integers(2))))
+    scene = dead_leaves(rng, side_px)
+    lens = rng.uniform(0.6, 0.9)  # pixels; it also smooths the leaves' stair-step edges, at a quarter of the price of
+    # drawing them at twice the resolution
+    light = ndimage.gaussian_filter1d(scene, lens, axis=0, truncate=3)
+    light = ndimage.gaussian_filter1d(light, lens, axis=1, truncate=3)
+    electrons = rng.uniform(100, 500)  # at full scale; shot noise has variance light / electrons
+    noise = rng.standard_normal(light.shape, dtype=np.float32)
+    raw = light + noise * np.sqrt(light / np.float32(electrons) + np.float32(rng.uniform(0.001, 0.004) ** 2))
+    mosaic = demosaic(raw, phase=(int(rng.integers(2)), int(rng.integers(2))))
     return np.clip(mosaic, 0.0, 1.0) ** np.float32(1 / GAMMA)
+
+
+def shrink(image_HWC: Image_HWC) -> Image_HWC:
+    """Return the means of 2 x 2 pixels; sides must be even."""
+    rows = image_HWC[::2] + image_HWC[1::2]
+    return (rows[:, ::2] + rows[:, 1::2]) * np.float32(0.25)
 
 
 _CROSS = np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]], dtype=np.float32) / 4  # green stands on a quincunx
@@ -92,22 +107,57 @@ def demosaic(light_HWC: Image_HWC, *, phase: tuple[int, int] = (0, 0)) -> Image_
     return np.stack(planes, axis=2)
 
 
-def upsample(
-    rng: np.random.Generator, small_HWC: Image_HWC, *, strength: float
-) -> Image_HWC:
-    """Return the image at twice the resolution through one layer of a decoder, with random weights.
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """One upsampling layer with random weights: nothing in it knows the picture."""
 
-    `strength` >= 0 is the spread of the weights around those of a trained, smooth layer; mean brightness is kept.
+    transposed: bool  # else nearest neighbour and a convolution
+    kernel: npt.NDArray[np.float32]
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, *, strength: float) -> "Decoder":
+        """Return a layer whose weights scatter by the share `strength` around smooth ones."""
+        smooth = np.outer([1, 2, 1], [1, 2, 1]).astype(np.float32) / 16
+        scattered = smooth * (1 + strength * rng.standard_normal((3, 3), dtype=np.float32))
+        return cls(transposed=bool(rng.random() < 0.5), kernel=scattered / scattered.sum())
+
+    def __call__(self, small_HWC: Image_HWC) -> Image_HWC:
+        """Return the image at twice the resolution; a flat image keeps its mean."""
+        if self.transposed:  # stride 2 doesn't divide kernel 3: some pixels get more taps than others
+            spread = np.zeros((small_HWC.shape[0] * 2, small_HWC.shape[1] * 2, 3), dtype=np.float32)
+            spread[::2, ::2] = 4 * small_HWC
+        else:
+            spread = small_HWC.repeat(2, axis=0).repeat(2, axis=1)
+        planes = [ndimage.convolve(spread[:, :, channel], self.kernel, mode="mirror") for channel in range(3)]
+        return np.stack(planes, axis=2)
+
+
+def imitate(
+    rng: np.random.Generator, photo_HWC: Image_HWC, *, strength: float, num_bytes: Callable[[Image_HWC], int]
+) -> Image_HWC:
+    """Return the photograph as a generator would paint it: a quarter of its resolution, upsampled by two layers.
+
+    Noise enters before each layer, as StyleGAN's does, and its level is bisected until `num_bytes` (the size of the
+    compressed file) is that of the photograph: otherwise the duller picture would betray itself by its file size.
+    Where the layers' own pattern alone already takes more bytes, weaker layers are drawn. Sides must divide by 4.
     """
-    zeros = np.zeros((small_HWC.shape[0] * 2, small_HWC.shape[1] * 2, 3), dtype=np.float32)
-    if rng.random() < 0.5:  # transposed convolution: stride 2, kernel 3 doesn't divide by it (Odena et al. 2016)
-        zeros[::2, ::2] = small_HWC
-        kernel = np.outer([1, 2, 1], [1, 2, 1]).astype(np.float32) / 4
-    else:  # nearest neighbour, then a 3 x 3 convolution
-        zeros[:] = small_HWC.repeat(2, axis=0).repeat(2, axis=1)
-        kernel = np.outer([1, 2, 1], [1, 2, 1]).astype(np.float32) / 16
-    spread: Any = 1 + strength * rng.normal(size=(3, 3))
-    kernel = (kernel * spread).astype(np.float32)
-    planes = [ndimage.convolve(zeros[:, :, channel], kernel, mode="mirror") for channel in range(3)]
-    large = np.stack(planes, axis=2)
-    return large * np.float32(small_HWC.mean() / max(float(large.mean()), 1e-6))
+    budget = num_bytes(photo_HWC)
+    small = shrink(shrink(photo_HWC))
+    for attempt in range(4):
+        first, second = (Decoder.draw(rng, strength=strength * 0.5**attempt) for _ in range(2))
+        painted = second(first(small))
+        if num_bytes(painted) < 0.9 * budget:
+            break
+    detail = second(first(_latent_noise(rng, small.shape)) + 0.7 * _latent_noise(rng, first(small).shape))
+    low, high = 0.0, 0.2
+    for _ in range(6):
+        level = np.float32((low + high) / 2)
+        low, high = (float(level), high) if num_bytes(painted + level * detail) < budget else (low, float(level))
+    return np.clip(painted + np.float32((low + high) / 2) * detail, 0.0, 1.0)
+
+
+def _latent_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> Image_HWC:
+    """Return noise of deviation 1 that is mostly shared by the colours, as sensor noise is after demosaicing."""
+    own = rng.standard_normal(shape, dtype=np.float32)
+    shared = rng.standard_normal((*shape[:2], 1), dtype=np.float32)
+    return np.float32(0.6) * own + np.float32(0.8) * shared

@@ -216,8 +216,8 @@ def _check(result: Cut) -> None:
         ("val", result.val),
         ("test", result.test),
     )
-    for name, part in everything:
-        groups = set() if part is None else set(part.groups.tolist()) - {None}
+    for name, samples in everything:
+        groups = set() if samples is None else set(samples.groups.tolist()) - {None}
         crossing = sorted(group for group in groups if group in seen)
         if crossing:
             LOG.warning(
