@@ -40,6 +40,7 @@ def fit_temperature(labels: Array, logits: Array, *, fitted_on: str) -> Calibrat
         labels: (N,) of 0 and 1.
         logits: (N,) uncalibrated.
         fitted_on: the data's name, as 'val'. Never fit on what is to be judged.
+
     """
     if np.unique(labels).size < 2:
         return Calibration()

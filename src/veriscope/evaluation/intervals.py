@@ -77,6 +77,7 @@ def bootstrap_intervals(
         draws: number of resamples.
         seed: of the draws; the same seed gives the same intervals.
         level: share of draws inside.
+
     """
     sample = _Sample(labels, logits, scores)
     rows = max(1, sample.num_fake + sample.num_real)
@@ -137,8 +138,9 @@ class _Sample:
         """Return the metrics without a threshold, one value a draw."""
         fake_weight, real_weight = fake.astype(np.float64), real.astype(np.float64)
         # einsum, not @: BLAS starts threads for these thin products, which beside a training run took 6 times longer.
+        num_rows = (self.num_fake + self.num_real) or np.nan  # nothing to average over is undefined
         found = {
-            key: (_dot(fake_weight, of_fake) + _dot(real_weight, of_real)) / (self.num_fake + self.num_real)
+            key: (_dot(fake_weight, of_fake) + _dot(real_weight, of_real)) / num_rows
             for key, (of_fake, of_real) in self.losses.items()
         }
         ranking = ("auroc", "ap", "eer", "tpr_at_1_fpr", "tpr_at_5_fpr")
@@ -176,7 +178,7 @@ class _Sample:
             recall, specificity = tp / (tp + fn), tn / (tn + fp)
             spread = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
             return {
-                "accuracy": (tp + tn) / (self.num_fake + self.num_real),
+                "accuracy": (tp + tn) / (tp + fp + fn + tn),
                 "balanced_accuracy": (recall + specificity) / 2,
                 "recall": recall,
                 "specificity": specificity,

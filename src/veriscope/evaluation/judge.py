@@ -135,6 +135,7 @@ def judge(
 
     Raises:
         ValueError: no thresholds, or an unknown headline.
+
     """
     name = headline if headline is not None else ("val" if "val" in thresholds else next(iter(thresholds), ""))
     if name not in thresholds:

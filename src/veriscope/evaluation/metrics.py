@@ -121,6 +121,7 @@ def roc_curve(labels: Array, logits: Array) -> Curve:
 
     Raises:
         ValueError: one class is missing.
+
     """
     tp, fp, values = _cumulative(labels, logits)
     if tp[-1] == 0 or fp[-1] == 0:
@@ -133,6 +134,7 @@ def pr_curve(labels: Array, logits: Array) -> Curve:
 
     Raises:
         ValueError: one class is missing.
+
     """
     tp, fp, values = _cumulative(labels, logits)
     if tp[-1] == 0 or fp[-1] == 0:
@@ -227,6 +229,7 @@ def compute_metrics(labels: Array, scores: Array, *, threshold: float, logits: A
         scores: (N,) probabilities of fake in [0, 1].
         threshold: scores at or above it are called fake.
         logits: (N,) what ranks; give them wherever they exist, scores may be saturated. None: rank on scores.
+
     """
     return {
         **threshold_metrics(confusion(labels, scores, threshold=threshold)),

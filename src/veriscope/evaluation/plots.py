@@ -50,6 +50,7 @@ _STYLE: Any = {  # Any: matplotlib types the keys as one long Literal
     "path.simplify": True,
     "path.simplify_threshold": 0.3,
 }
+_styled = mpl.rc_context(_STYLE)  # as a decorator: the style also has to hold while legends and ticks are made
 _CLASS_NOTE = "real = 0, fake = 1 (positive)"
 _WIDTH_IN, _HEIGHT_IN = 4.6, 3.7
 
@@ -76,13 +77,14 @@ def figures(
     return found if curves is None else {**found, "history": curves}
 
 
+@_styled
 def roc_picture(table: PredictionTable, thresholds: Mapping[str, Threshold], *, low_fpr: bool = False) -> Picture:
     """Return the ROC curve with the thresholds' working points; `low_fpr` stretches the left end on a log axis."""
     curve = roc_curve(table.labels, table.logits)
-    picture, axes = _blank(f"ROC curve (AUROC {auroc(table.labels, table.logits):.3f})")
+    area = auroc(table.labels, table.logits)
+    picture, axes = _blank("ROC curve where false alarms are rare" if low_fpr else f"ROC curve (AUROC {area:.3f})")
     num_real = int(np.sum(table.labels == REAL))
     if low_fpr:
-        axes.set_title("ROC curve where false alarms are rare")
         axes.set_xscale("log")
         left = 0.5 / num_real  # less than one real picture: where "no false alarm" is drawn
         axes.plot(np.maximum(curve.x, left), curve.y, color=FAKE_COLOUR, drawstyle="steps-post")
@@ -107,6 +109,7 @@ def roc_picture(table: PredictionTable, thresholds: Mapping[str, Threshold], *, 
     return picture
 
 
+@_styled
 def pr_picture(table: PredictionTable) -> Picture:
     """Return the precision-recall curve with the share of fakes as the line of guessing."""
     curve = pr_curve(table.labels, table.logits)
@@ -120,6 +123,7 @@ def pr_picture(table: PredictionTable) -> Picture:
     return picture
 
 
+@_styled
 def score_picture(table: PredictionTable, thresholds: Mapping[str, Threshold]) -> Picture:
     """Return the histogram of scores of each class, as shares of the class, with the thresholds."""
     picture, axes = _blank("Scores of real pictures and fakes")
@@ -133,11 +137,12 @@ def score_picture(table: PredictionTable, thresholds: Mapping[str, Threshold]) -
     for line, (name, threshold) in zip(_LINES * 2, thresholds.items(), strict=False):
         axes.axvline(threshold.value, color=INK, linestyle=line, linewidth=1.3, label=f"{name} {threshold.value:.3g}")
     axes.set(xlim=(0, 1), xlabel="score: probability of fake", ylabel="share of the class")
-    axes.legend(loc="upper center", ncols=2)
+    axes.legend(loc="upper center", ncols=2, frameon=True, framealpha=0.9, facecolor="white", edgecolor="white")
     axes.margins(y=0.25)
     return picture
 
 
+@_styled
 def reliability_picture(table: PredictionTable) -> Picture:
     """Return the share of fakes in each score bin against the mean score; dots grow with the number of pictures."""
     bins = calibration_bins(table.labels, table.scores)
@@ -153,21 +158,22 @@ def reliability_picture(table: PredictionTable) -> Picture:
     return picture
 
 
+@_styled
 def confusion_picture(table: PredictionTable, thresholds: Mapping[str, Threshold]) -> Picture:
     """Return one confusion matrix a threshold, side by side, with counts and shares of the true class."""
-    with mpl.rc_context(_STYLE):
-        picture = Picture(figsize=(3.4 * len(thresholds), 3.4), layout="constrained")
-        FigureCanvasAgg(picture)
-        for axes, (name, threshold) in zip(
-            np.atleast_1d(picture.subplots(1, len(thresholds))), thresholds.items(), strict=True
-        ):
-            tn, fp, fn, tp = confusion(table.labels, table.scores, threshold=threshold.value)
-            _matrix(axes, ((tn, fp), (fn, tp)))
-            axes.set_title(f"{name}: threshold {threshold.value:.3g}")
-        picture.supxlabel(_CLASS_NOTE, fontsize=8, color=MUTED)
+    picture = Picture(figsize=(3.4 * len(thresholds), 3.4), layout="constrained")
+    FigureCanvasAgg(picture)
+    for axes, (name, threshold) in zip(
+        np.atleast_1d(picture.subplots(1, len(thresholds))), thresholds.items(), strict=True
+    ):
+        tn, fp, fn, tp = confusion(table.labels, table.scores, threshold=threshold.value)
+        _matrix(axes, ((tn, fp), (fn, tp)))
+        axes.set_title(f"{name}: threshold {threshold.value:.3g}")
+    picture.supxlabel(_CLASS_NOTE, fontsize=8, color=MUTED)
     return picture
 
 
+@_styled
 def history_picture(history: Path) -> Picture | None:
     """Return the learning curves of a run's history.csv: loss, AUROC with accuracy, learning rate; None without rows.
 
@@ -180,27 +186,26 @@ def history_picture(history: Path) -> Picture | None:
     if not rows:
         return None
     epochs = [float(row["epoch"]) + 1 for row in rows]
-    with mpl.rc_context(_STYLE):
-        picture = Picture(figsize=(_WIDTH_IN, 6.2), layout="constrained")
-        FigureCanvasAgg(picture)
-        loss, quality, rate = picture.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.6))
-        for axes, series in (
-            (loss, (("train/loss", "train", REAL_COLOUR, "o-"), ("val/loss", "val", FAKE_COLOUR, "s--"))),
-            (quality, (("val/auroc", "AUROC", FAKE_COLOUR, "s-"), ("val/accuracy", "accuracy", THIRD_COLOUR, "^--"))),
-            (rate, (("lr", "", MUTED, "o-"),)),
-        ):
-            for column, label, colour, line in series:
-                values = [_number(row.get(column)) for row in rows]
-                axes.plot(epochs, values, line, color=colour, label=label, markersize=3.5)
-        for axes, title in ((loss, "Loss"), (quality, "On validation data"), (rate, "Learning rate")):
-            axes.set_title(title)
-            for previous, (epoch, row) in zip(rows, list(zip(epochs, rows, strict=True))[1:], strict=False):
-                if previous.get("phase") != row.get("phase"):
-                    axes.axvline(epoch - 0.5, color=MUTED, linewidth=1, linestyle=":")
-        loss.legend()
-        quality.legend(loc="lower right")
-        rate.set_xlabel("epoch (dotted: a new phase begins)")
-        rate.xaxis.get_major_locator().set_params(integer=True)
+    picture = Picture(figsize=(_WIDTH_IN, 6.2), layout="constrained")
+    FigureCanvasAgg(picture)
+    loss, quality, rate = picture.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.6))
+    for axes, series in (
+        (loss, (("train/loss", "train", REAL_COLOUR, "o-"), ("val/loss", "val", FAKE_COLOUR, "s--"))),
+        (quality, (("val/auroc", "AUROC", FAKE_COLOUR, "s-"), ("val/accuracy", "accuracy", THIRD_COLOUR, "^--"))),
+        (rate, (("lr", "", MUTED, "o-"),)),
+    ):
+        for column, label, colour, line in series:
+            values = [_number(row.get(column)) for row in rows]
+            axes.plot(epochs, values, line, color=colour, label=label, markersize=3.5)
+    for axes, title in ((loss, "Loss"), (quality, "On validation data"), (rate, "Learning rate")):
+        axes.set_title(title)
+        for previous, (epoch, row) in zip(rows, list(zip(epochs, rows, strict=True))[1:], strict=False):
+            if previous.get("phase") != row.get("phase"):
+                axes.axvline(epoch - 0.5, color=MUTED, linewidth=1, linestyle=":")
+    loss.legend()
+    quality.legend(loc="lower right")
+    rate.set_xlabel("epoch (dotted: a new phase begins)")
+    rate.xaxis.get_major_locator().set_params(integer=True)
     return picture
 
 
@@ -223,12 +228,11 @@ def svg_text(picture: Picture) -> str:
 
 
 def _blank(title: str) -> tuple[Picture, Axes]:
-    with mpl.rc_context(_STYLE):
-        picture = Picture(figsize=(_WIDTH_IN, _HEIGHT_IN), layout="constrained")
-        FigureCanvasAgg(picture)
-        axes = picture.subplots()
-        axes.set_title(title)
-        picture.supxlabel(_CLASS_NOTE, fontsize=8, color=MUTED)
+    picture = Picture(figsize=(_WIDTH_IN, _HEIGHT_IN), layout="constrained")
+    FigureCanvasAgg(picture)
+    axes = picture.subplots()
+    axes.set_title(title)
+    picture.supxlabel(_CLASS_NOTE, fontsize=8, color=MUTED)
     return picture, axes
 
 

@@ -74,6 +74,7 @@ class PredictionTable:
         Raises:
             DataError: wrong columns, no rows, duplicate ids, labels outside {0, 1}, NaN or infinite logits, scores
                 outside [0, 1], a row without verdict and without reason, or another class map.
+
         """
         _check_meta(meta)
         self.table = _check_table(table)
@@ -98,6 +99,7 @@ class PredictionTable:
 
         Raises:
             DataError: columns of different lengths, or anything the constructor refuses.
+
         """
         size = len(ids)
         nothing: list[None] = [None] * size
@@ -128,6 +130,7 @@ class PredictionTable:
 
         Raises:
             DataError: no such file, not a prediction table, another class map, or rows that break the contract.
+
         """
         file = Path(path)
         file = file / PARQUET_NAME if file.is_dir() else file

@@ -32,6 +32,7 @@ def choose_threshold(
         scores: (N,) calibrated probabilities of fake, in [0, 1].
         chosen_on: the data's name, as 'val'.
         rule: what is maximised.
+
     """
     label = np.asarray(labels)
     classes = np.unique(label)

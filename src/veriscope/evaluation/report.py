@@ -1,0 +1,219 @@
+"""report.html, one self-contained page for people, and report.json, the same for machines."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure as Picture
+
+from veriscope.evaluation import plots
+from veriscope.evaluation.judge import LEVEL, Figure, Judgement
+from veriscope.evaluation.metrics import METRICS, UNDEFINED
+from veriscope.evaluation.pictures import Tile, score_text
+from veriscope.evaluation.predictions import PredictionTable
+from veriscope.types import CLASS_MAP_TEXT, CLASS_NAMES, Threshold
+
+SCHEMA_VERSION = 1
+HTML_NAME, JSON_NAME = "report.html", "report.json"
+_MAX_UNREADABLE_SHOWN = 200  # the page stays readable; report.json and the table hold them all
+
+# matplotlib's colours become CSS variables, so that one drawing serves light, dark and print.
+_SVG_COLOURS = {
+    plots.REAL_COLOUR: "var(--real)",
+    plots.FAKE_COLOUR: "var(--fake)",
+    plots.THIRD_COLOUR: "var(--third)",
+    plots.INK: "var(--ink)",
+    plots.MUTED: "var(--muted)",
+    plots.GRID: "var(--line)",
+    "#ffffff": "var(--card)",
+    "#cccccc": "var(--line)",
+}
+_CAPTIONS = {
+    "roc": "Share of fakes caught against share of real pictures accused, at every threshold. The dashes are guessing.",
+    "roc_low_fpr": "The same curve with its left end stretched: what is caught when hardly anybody may be accused.",
+    "pr": "How many fake verdicts are right, as more fakes are caught. It depends on the share of fakes in the data.",
+    "scores": "Scores of each class; the less the two overlap, the better. Lines mark the thresholds.",
+    "reliability": "Of pictures scored 0.8, 80 of 100 should be fake. Dots on the dashes are calibrated; "
+    "large dots hold many pictures.",
+    "history": "The training run behind the bundle, an epoch a point.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFacts:
+    """What a report says beside the figures. `warnings` make a figure untrustworthy, `notices` belong to the data."""
+
+    title: str
+    model_name: str
+    data_name: str
+    subset: str
+    warnings: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+    bundle: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_report(
+    folder: Path,
+    *,
+    judgement: Judgement,
+    table: PredictionTable,
+    pictures: Mapping[str, Picture],
+    tiles: list[Tile],
+    facts: ReportFacts,
+) -> Path:
+    """Write report.html and report.json into `folder`, each whole or not at all; return the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = report_dict(judgement, table=table, facts=facts)
+    _write(folder / JSON_NAME, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    page = render(judgement, table=table, pictures=pictures, tiles=tiles, facts=facts)
+    return _write(folder / HTML_NAME, page)
+
+
+def report_dict(judgement: Judgement, *, table: PredictionTable, facts: ReportFacts) -> dict[str, Any]:
+    """Return everything machine-readable; the keys stay within one `schema_version`."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "evaluation",
+        "class_map": {name: label for label, name in enumerate(CLASS_NAMES)},
+        "model": facts.model_name,
+        "data": {"name": facts.data_name, "subset": facts.subset, **facts.data},
+        "corruption": table.meta.corruption,
+        "warnings": list(facts.warnings),
+        "notices": list(facts.notices),
+        **judgement.to_dict(),
+        "unreadable": [{"id": name, "reason": reason} for name, reason in table.unreadable],
+        "bundle": dict(facts.bundle),
+        "provenance": dict(facts.provenance),
+    }
+
+
+def render(
+    judgement: Judgement,
+    *,
+    table: PredictionTable,
+    pictures: Mapping[str, Picture],
+    tiles: list[Tile],
+    facts: ReportFacts,
+) -> str:
+    """Return the page. It loads nothing: pictures are inline, and its content policy forbids any request."""
+    environment = Environment(
+        loader=PackageLoader("veriscope.evaluation"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["num"] = _number_text
+    environment.filters["share"] = lambda value: UNDEFINED if value is None else f"{value:.1%}".replace("%", " %")
+    environment.filters["score"] = score_text
+    return environment.get_template("report.html.j2").render(
+        judgement=judgement,
+        table=table,
+        facts=facts,
+        class_map=CLASS_MAP_TEXT,
+        class_names=CLASS_NAMES,
+        level=f"{LEVEL:.0%}".replace("%", " %"),
+        threshold_rows=_threshold_rows(judgement),
+        free_rows=_free_rows(judgement),
+        threshold_titles={name: threshold_title(name, value) for name, value in judgement.thresholds.items()},
+        degenerate=_any_degenerate(judgement),
+        figure_text=figure_text,
+        charts=[(name, inline_svg(pictures[name]), text) for name, text in _CAPTIONS.items() if name in pictures],
+        wrong=[tile for tile in tiles if not tile.right],
+        right=[tile for tile in tiles if tile.right],
+        num_wrong=judgement.confusion[judgement.headline].fp + judgement.confusion[judgement.headline].fn,
+        max_unreadable=_MAX_UNREADABLE_SHOWN,
+        data_rows=_flat(facts.data),
+        bundle_rows=_flat(facts.bundle),
+        provenance_rows=_flat(facts.provenance),
+    )
+
+
+def threshold_title(name: str, threshold: Threshold) -> str:
+    """Return what heads a threshold's column: its name and value."""
+    known = {"default": "fixed", "val": "chosen on val"}
+    return f"{known.get(name, name)}: {threshold.value:.4g}"
+
+
+def figure_text(figure: Figure) -> tuple[str, str]:
+    """Return a figure's value and interval as text: 'undefined' and '' where it can't be had."""
+    if figure.value is None:
+        return UNDEFINED, ""
+    if figure.interval is None:
+        return f"{figure.value:.3f}", ""
+    if figure.interval.low == figure.interval.high:
+        return f"{figure.value:.3f}", "no spread*"
+    return f"{figure.value:.3f}", f"{figure.interval.low:.3f} to {figure.interval.high:.3f}"
+
+
+def inline_svg(picture: Picture) -> Markup:
+    """Return the picture as SVG whose colours follow the page. matplotlib escapes every text that it draws."""
+    text = plots.svg_text(picture)
+    for colour, variable in _SVG_COLOURS.items():
+        text = text.replace(colour, variable)
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # The viewBox alone lets the drawing take the width that it is given.
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    return Markup(text)  # made by matplotlib from numbers and our own words
+
+
+def _threshold_rows(judgement: Judgement) -> list[dict[str, Any]]:
+    return [
+        {
+            "label": metric.label,
+            "meaning": metric.meaning,
+            "cells": {name: figure_text(found[metric.key]) for name, found in judgement.at.items()},
+        }
+        for metric in METRICS
+        if metric.kind == "threshold"
+    ]
+
+
+def _free_rows(judgement: Judgement) -> list[dict[str, Any]]:
+    return [
+        {"label": metric.label, "meaning": metric.meaning, "cell": figure_text(judgement.free[metric.key])}
+        for metric in METRICS
+        if metric.kind != "threshold"
+    ]
+
+
+def _any_degenerate(judgement: Judgement) -> bool:
+    figures = [*judgement.free.values(), *(figure for found in judgement.at.values() for figure in found.values())]
+    return any(figure_text(figure)[1].endswith("*") for figure in figures)
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return nested facts as (words, text) rows."""
+    rows: list[tuple[str, str]] = []
+    for key, value in facts.items():
+        name = f"{prefix}{key}".replace("_", " ")
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{name}: ")
+        elif value is None:
+            rows.append((name, "unknown"))
+        elif isinstance(value, bool):
+            rows.append((name, "yes" if value else "no"))
+        elif isinstance(value, list | tuple):
+            rows.append((name, ", ".join(str(item) for item in value) or "none"))
+        else:
+            rows.append((name, _number_text(value)))
+    return rows
+
+
+def _number_text(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _write(path: Path, text: str) -> Path:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+    partial.replace(path)
+    return path

@@ -1,0 +1,222 @@
+"""One evaluation from a bundle and data to a folder with table, figures, pictures and report."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+from rich.console import Console
+from rich.progress import track
+
+from veriscope.augment.corruptions import corrupt, parse_corruption
+from veriscope.bundle.bundle import Bundle, load_bundle
+from veriscope.bundle.scorer import Scored, Scorer
+from veriscope.config.schema import EvaluateConfig
+from veriscope.data.sources import load_manifest
+from veriscope.data.synthetic import SYNTHETIC_NOTICE
+from veriscope.errors import DataError, RunError
+from veriscope.evaluation import plots
+from veriscope.evaluation.judge import Judgement, judge
+from veriscope.evaluation.pictures import choose_rows, load_tiles, sheet
+from veriscope.evaluation.predictions import PredictionTable, TableMeta
+from veriscope.evaluation.report import ReportFacts, write_report
+from veriscope.evaluation.subset import Chosen, choose_subset
+from veriscope.evaluation.summary import print_summary
+
+Pixels = npt.NDArray[np.uint8]
+Transform = Callable[[Pixels], Pixels]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationResult:
+    """What an evaluation found, and where it lies. `warnings` say why figures are too good; empty is well."""
+
+    folder: Path
+    report: Path
+    table: PredictionTable
+    judgement: Judgement
+    warnings: tuple[str, ...]
+
+
+def run_evaluation(
+    config: EvaluateConfig, *, output_dir: Path, provenance: Mapping[str, Any], console: Console | None = None
+) -> EvaluationResult:
+    """Judge `config.bundle` on `config.data` and write everything into `output_dir`, which appears whole or not at all.
+
+    It receives predictions.parquet and .csv, report.html and .json, config.yaml, pictures.png and figures/*.png.
+    Progress goes to stderr, the summary to `console` (None: stdout).
+
+    Raises:
+        VeriscopeError: no usable bundle or data, a part that must not be judged, an output folder that is taken, or
+            with on_unreadable=stop a picture that can't be read.
+
+    """
+    transform = _transform(config.corruption)
+    with _folder_in_making(output_dir) as folder:
+        bundle = load_bundle(config.bundle)
+        manifest = load_manifest(config.data, paths_cache=config.paths.cache, both_classes=False)
+        chosen = choose_subset(manifest, bundle, wanted=config.subset, data_name=config.data.name)
+        scored = _score(config, bundle, chosen, transform=transform)
+        table = _table(config, bundle, chosen, scored, data_hash=manifest.content_hash)
+        table.write(folder)
+        thresholds = bundle.record.thresholds
+        judgement = judge(table, thresholds=thresholds, draws=config.bootstrap_draws, seed=config.seed)
+        pictures = plots.figures(table, thresholds, history=bundle.folder.parent / "history.csv")
+        for name, picture in pictures.items():
+            plots.save_png(picture, folder / "figures" / f"{name}.png")
+        shown = thresholds[judgement.headline]
+        rows = choose_rows(table, shown, seed=config.seed)
+        tiles = load_tiles(table, shown, rows=rows, max_pixels=config.data.max_pixels, transform=transform)
+        if tiles:
+            sheet(tiles).save(folder / "pictures.png")
+        facts = _facts(config, bundle, chosen, data_hash=manifest.content_hash, provenance=provenance)
+        write_report(folder, judgement=judgement, table=table, pictures=pictures, tiles=tiles, facts=facts)
+        _write_config(config, folder)
+    report = output_dir / "report.html"
+    print_summary(judgement, table, facts, folder=output_dir, bundle=config.bundle, console=console or Console())
+    return EvaluationResult(output_dir, report, table, judgement, facts.warnings)
+
+
+@contextmanager
+def _folder_in_making(output_dir: Path) -> Iterator[Path]:
+    """Yield a folder beside `output_dir` that takes its name when the block ends well, and goes when it doesn't."""
+    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+        raise RunError(f"'{output_dir}' is not empty; an evaluation is written into a new folder. Name another one.")
+    temporary = output_dir.parent / f".{output_dir.name}.{os.getpid()}.partial"
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise RunError(f"the folder for the evaluation can't be made: {error}") from error
+    try:
+        yield temporary
+        temporary.replace(output_dir)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _transform(corruption: str | None) -> Transform | None:
+    """Return what is done to every picture first.
+
+    Raises:
+        ConfigError: `corruption` names nothing known.
+
+    """
+    if corruption is None:
+        return None
+    parse_corruption(corruption)  # before minutes of scoring
+
+    def apply(image_HWC: Pixels) -> Pixels:
+        return corrupt(image_HWC, corruption)
+
+    return apply
+
+
+def _score(config: EvaluateConfig, bundle: Bundle, chosen: Chosen, *, transform: Transform | None) -> list[Scored]:
+    scorer = Scorer(
+        bundle,
+        device=config.device,
+        precision=config.precision,
+        batch_size=config.data.batch_size,
+        num_workers=config.data.num_workers,
+        max_pixels=config.data.max_pixels,
+    )
+    manifest = chosen.manifest
+    paths = (manifest.absolute_path(index) for index in range(len(manifest)))
+    console = Console(stderr=True)
+    answers = track(
+        scorer.score_paths(paths, transform=transform),
+        description=f"judging {chosen.name}",
+        total=len(manifest),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    scored = []
+    for answer in answers:
+        if answer.error is not None and config.on_unreadable == "stop":
+            raise DataError(
+                f"{answer.path}: {answer.error}. Mend or remove it, or let on_unreadable=report list such files."
+            )
+        scored.append(answer)
+    return scored
+
+
+def _table(
+    config: EvaluateConfig, bundle: Bundle, chosen: Chosen, scored: list[Scored], *, data_hash: str
+) -> PredictionTable:
+    manifest = chosen.manifest
+    table = PredictionTable.from_columns(
+        manifest.table["path"].to_pylist(),
+        paths=[str(answer.path) for answer in scored],
+        labels=manifest.labels,
+        splits=manifest.splits.tolist() if chosen.name == "all" else [chosen.name] * len(scored),
+        groups=manifest.groups.tolist(),
+        generators=manifest.generators.tolist(),
+        logits=[answer.logit for answer in scored],
+        errors=[answer.error for answer in scored],
+        calibration=bundle.calibration,
+        meta=TableMeta(
+            data_name=config.data.name,
+            subset=chosen.name,
+            data_hash=data_hash,
+            bundle_hash=bundle.weights_sha256,
+            corruption=config.corruption,
+        ),
+    )
+    if len(table.labels) == 0:
+        name, reason = table.unreadable[0]
+        raise DataError(f"none of the {len(table)} pictures of '{config.data.name}' gave a verdict; {name}: {reason}.")
+    return table
+
+
+def _facts(
+    config: EvaluateConfig, bundle: Bundle, chosen: Chosen, *, data_hash: str, provenance: Mapping[str, Any]
+) -> ReportFacts:
+    record = bundle.record
+    own = (SYNTHETIC_NOTICE,) if config.data.kind == "synthetic" else ()
+    counts = chosen.manifest.class_counts()
+    return ReportFacts(
+        title=f"{record.model.name} on {config.data.name}",
+        model_name=record.model.name,
+        data_name=config.data.name,
+        subset=chosen.text,
+        warnings=chosen.warnings,
+        notices=tuple(dict.fromkeys((*own, *bundle.notices))),
+        data={
+            "data_set": config.data.name,
+            "part": chosen.name,
+            "exposure": chosen.exposure,
+            "files_in_part": len(chosen.manifest),
+            "real": counts["real"],
+            "fake": counts["fake"],
+            "content_hash": data_hash,
+            "root": str(chosen.manifest.root),
+        },
+        bundle={
+            "weights_sha256": bundle.weights_sha256,
+            "input_px": record.model.input.size_px,
+            "parameters": record.num_parameters,
+            "initial_weights": record.initial_weights,
+            "trained_on": record.training.data_name,
+            "training_data_hash": record.training.data_hash,
+            "training_pictures": record.training.num_train,
+            "training_seed": record.training.seed,
+            "training_commit": record.training.commit,
+            "training_ended": record.training.date,
+            "temperature": record.calibration.temperature,
+            "temperature_fitted_on": record.calibration.fitted_on,
+        },
+        provenance={**provenance, "data_hash": data_hash},
+    )
+
+
+def _write_config(config: EvaluateConfig, folder: Path) -> None:
+    plain = json.loads(config.model_dump_json())
+    (folder / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")

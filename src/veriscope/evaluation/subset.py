@@ -1,0 +1,100 @@
+"""Which part of a data set a bundle may be judged on, and what has to be said about it."""
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import ValidationError
+
+from veriscope.bundle.bundle import Bundle
+from veriscope.config.schema import SplitConfig
+from veriscope.data.manifest import Manifest
+from veriscope.data.splits import Cut, cut
+from veriscope.errors import BundleError, DataError
+from veriscope.types import Split
+
+Wanted = Literal["auto", "train", "val", "test", "all"]
+Exposure = Literal["unseen", "selected", "trained"]
+
+_WARNING = {
+    "trained": "The model was trained on pictures that are judged here. It may know them by heart: these figures say "
+    "nothing about pictures that it has not seen.",
+    "selected": "These pictures chose the checkpoint, the temperature and the threshold of this model. The figures "
+    "come out better than on pictures that chose nothing.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What is judged. `exposure`: what the model had to do with it; `text`: one sentence for the report."""
+
+    manifest: Manifest
+    name: str
+    exposure: Exposure
+    text: str
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes the figures too good; empty for unseen data."""
+        return () if self.exposure == "unseen" else (_WARNING[self.exposure],)
+
+
+def choose_subset(manifest: Manifest, bundle: Bundle, *, wanted: Wanted, data_name: str) -> Chosen:
+    """Return the rows to judge.
+
+    Data whose content hash the bundle names as its own is cut again as in training, so that `test` is what training
+    left alone; `auto` takes that, and refuses where nothing was left. Other data is unseen as far as the hash tells;
+    there `auto` takes its test folder or column where it has one, else everything.
+
+    Raises:
+        DataError: nothing to judge, a part that the data doesn't have, or `auto` on data that was wholly trained on.
+
+    """
+    if len(manifest) == 0:
+        raise DataError(f"data '{data_name}' holds no pictures: there is nothing to judge.")
+    if manifest.content_hash == bundle.record.training.data_hash:
+        return _from_own_data(manifest, bundle, wanted=wanted, data_name=data_name)
+    unseen = (
+        f"The model was trained on '{bundle.record.training.data_name}', not on this data "
+        "(content hashes differ; single pictures were not compared)."
+    )
+    num_test = len(manifest.only(Split.TEST)) if manifest.has_splits else 0
+    name = ("test" if num_test else "all") if wanted == "auto" else wanted
+    if name == "all":
+        return Chosen(manifest, name, "unseen", f"Judged on all of '{data_name}'. {unseen}")
+    part = manifest.only(Split(name)) if manifest.has_splits else None
+    if part is None or len(part) == 0:
+        raise DataError(f"data '{data_name}' has no '{name}' part: judge it whole with subset=all.")
+    return Chosen(part, name, "unseen", f"Judged on the {name} part of '{data_name}'. {unseen}")
+
+
+def _from_own_data(manifest: Manifest, bundle: Bundle, *, wanted: Wanted, data_name: str) -> Chosen:
+    if wanted == "all":
+        text = f"Judged on all of '{data_name}', most of which the model was trained on."
+        return Chosen(manifest, "all", "trained", text)
+    parts = _cut_again(manifest, bundle)
+    name = "test" if wanted == "auto" else wanted
+    if name == "test":
+        if parts.test is None:
+            raise DataError(
+                f"the bundle was trained on this very data ('{data_name}'), and its split left no test part. Judge it "
+                f"on other data, or say subset=val ({len(parts.val):,} pictures that chose checkpoint and threshold: "
+                "a little too good) or subset=all (with the training pictures: far too good)."
+            )
+        text = f"Judged on the test part of '{data_name}', which training did not touch."
+        return Chosen(parts.test, name, "unseen", text)
+    if name == "val":
+        text = f"Judged on the val part of '{data_name}', which chose checkpoint, temperature and threshold."
+        return Chosen(parts.val, name, "selected", text)
+    return Chosen(parts.train, name, "trained", f"Judged on the train part of '{data_name}', which the model learned.")
+
+
+def _cut_again(manifest: Manifest, bundle: Bundle) -> Cut:
+    try:
+        config = SplitConfig.model_validate_json(json.dumps(bundle.record.training.split))
+    except ValidationError as error:
+        raise BundleError(
+            f"bundle '{bundle.folder}' does not say how its data was split, so its test part can't be had again "
+            f"({error.error_count()} faults). Judge it on other data."
+        ) from error
+    return cut(manifest, config)

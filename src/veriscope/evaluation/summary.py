@@ -1,0 +1,51 @@
+"""The few lines that an evaluation leaves on the terminal."""
+
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from veriscope.evaluation.judge import Judgement
+from veriscope.evaluation.metrics import METRICS
+from veriscope.evaluation.predictions import PredictionTable
+from veriscope.evaluation.report import ReportFacts, figure_text, threshold_title
+
+_SHOWN = (
+    "accuracy", "balanced_accuracy", "recall", "specificity", "precision", "f1", "auroc", "ap", "eer", "tpr_at_1_fpr",
+    "tpr_at_5_fpr", "log_loss", "brier",
+)  # fmt: skip
+
+
+def print_summary(
+    judgement: Judgement, table: PredictionTable, facts: ReportFacts, *, folder: Path, bundle: Path, console: Console
+) -> None:
+    """Print warnings, the verdict, the main figures at every threshold, and where the report and the rest lie."""
+    console.print(f"[bold]{escape(facts.title)}[/]: {escape(facts.subset)}", highlight=False)
+    for text in facts.warnings:
+        console.print(f"[bold red]Don't trust these figures.[/] {escape(text)}", highlight=False)
+    for text in facts.notices:
+        console.print(f"[yellow]{escape(text)}[/]", highlight=False)
+    for text in judgement.verdict():
+        console.print(escape(text), highlight=False)
+    grid = Table(box=box.SIMPLE, pad_edge=False)
+    grid.add_column("")
+    for name, threshold in judgement.thresholds.items():
+        grid.add_column(threshold_title(name, threshold))
+    for metric in METRICS:
+        if metric.key in _SHOWN:
+            found = [judgement.at[name].get(metric.key) for name in judgement.thresholds]
+            figures = [figure for figure in found if figure is not None] or [judgement.free[metric.key]]
+            cells = [" ".join(part for part in (value, f"({span})" if span else "") if part)
+                     for value, span in map(figure_text, figures)]  # fmt: skip
+            grid.add_row(metric.label, *cells)
+    console.print(grid)
+    if table.num_unreadable:
+        console.print(f"{table.num_unreadable} of {len(table)} files got no verdict; the report lists them.")
+    for name, path in (
+        ("report", folder / "report.html"),
+        ("table", folder / "predictions.parquet"),
+        ("bundle", bundle),
+    ):
+        console.print(f"{name}: {escape(str(path))}", highlight=False, soft_wrap=True)
