@@ -105,7 +105,10 @@ def roc_picture(table: PredictionTable, thresholds: Mapping[str, Threshold], *, 
             max(x, left), y, marker, color=INK, markersize=6, label=f"{name}: {threshold.value:.3g}", clip_on=False
         )
     axes.set(ylim=(-0.01, 1.01), xlabel="false alarms: share of real called fake", ylabel="share of fakes caught")
-    axes.legend(title="threshold", loc="lower right" if not low_fpr else "best")
+    legend = axes.legend(
+        title="threshold", loc="upper left" if low_fpr else "lower right", frameon=True, framealpha=0.9
+    )
+    legend.get_frame().set(facecolor="white", edgecolor="white")
     return picture
 
 
