@@ -48,7 +48,8 @@ def dead_leaves(rng: np.random.Generator, side_px: int) -> Image_HWC:
         patch[dy * dy + dx * dx <= radius * radius] = leaf + 1
     roughness = rng.uniform(0.02, 0.25, NUM_LEAVES + 1).astype(np.float32)[leaf_of]
     light = 1.0 + roughness * texture + np.float32(0.15) * shade
-    return np.clip(palette.astype(np.float32)[leaf_of] * light[:, :, None], 0.0, 1.0)
+    scene: Image_HWC = np.clip(palette.astype(np.float32)[leaf_of] * light[:, :, None], 0.0, 1.0)
+    return scene
 
 
 def fractals(rng: np.random.Generator, side_px: int) -> tuple[Field_HW, Field_HW]:
@@ -71,15 +72,16 @@ def _one_over_f(side_px: int) -> npt.NDArray[np.float32]:
 def photograph(rng: np.random.Generator, side_px: int) -> Image_HWC:
     """Return a new scene as a camera renders it, gamma-encoded."""
     scene = dead_leaves(rng, side_px)
-    lens = rng.uniform(0.6, 0.9)  # pixels; it also smooths the leaves' stair-step edges, at a quarter of the price of
-    # drawing them at twice the resolution
+    # In pixels. It also smooths the leaves' stair-step edges, at a quarter of the price of drawing them twice as large.
+    lens = rng.uniform(0.6, 0.9)
     light = ndimage.gaussian_filter1d(scene, lens, axis=0, truncate=3)
     light = ndimage.gaussian_filter1d(light, lens, axis=1, truncate=3)
     electrons = rng.uniform(100, 500)  # at full scale; shot noise has variance light / electrons
     noise = rng.standard_normal(light.shape, dtype=np.float32)
     raw = light + noise * np.sqrt(light / np.float32(electrons) + np.float32(rng.uniform(0.001, 0.004) ** 2))
     mosaic = demosaic(raw, phase=(int(rng.integers(2)), int(rng.integers(2))))
-    return np.clip(mosaic, 0.0, 1.0) ** np.float32(1 / GAMMA)
+    encoded: Image_HWC = np.clip(mosaic, 0.0, 1.0) ** np.float32(1 / GAMMA)
+    return encoded
 
 
 def shrink(image_HWC: Image_HWC) -> Image_HWC:
