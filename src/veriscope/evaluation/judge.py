@@ -124,7 +124,7 @@ def judge(
     """Return every figure of the judged rows of `table`, at each threshold.
 
     Accuracy, recall, specificity and precision carry Wilson's interval, which stays honest at 0 and 1; the others the
-    stratified bootstrap's. One class is enough; what compares the classes is then undefined.
+    stratified bootstrap's, widened where need be to hold the figure. One class is enough; what compares the classes is then undefined.
 
     Args:
         table: the predictions.
@@ -218,7 +218,11 @@ def _share(hits: npt.NDArray[np.bool_]) -> Figure:
 
 
 def _figure(value: float | None, interval: Interval | None) -> Figure:
-    return Figure(value, None if value is None else interval)
+    if value is None or interval is None:
+        return Figure(value, None)
+    # Resampling makes ties, which raise AP and lower TPR at a fixed FPR, so that with few rows the percentiles can miss
+    # the figure itself. Widening to hold it keeps the interval honest and is never narrower.
+    return Figure(value, interval._replace(low=min(interval.low, value), high=max(interval.high, value)))
 
 
 def _figure_dict(figure: Figure) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def print_summary(
         if metric.key in _SHOWN:
             found = [judgement.at[name].get(metric.key) for name in judgement.thresholds]
             figures = [figure for figure in found if figure is not None] or [judgement.free[metric.key]]
-            cells = [" ".join(part for part in (value, f"({span})" if span else "") if part)
+            cells = [" ".join(part for part in (value, f"({span.rstrip('*')})" if span else "") if part)
                      for value, span in map(figure_text, figures)]  # fmt: skip
             grid.add_row(metric.label, *cells)
     console.print(grid)
