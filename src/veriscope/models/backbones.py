@@ -97,12 +97,13 @@ def build_backbone(
         extractor = FeatureExtractor(net, taps=taps)
     else:
         download = load_weights and config.pretrained and config.weights is None
-        net = _build_timm(config, size_px=size_px, fixed_size=taps != (None,), download=download)
+        net = _build_timm(config, size_px=size_px, download=download)
         extractor = FeatureExtractor(
             net,
             taps=taps,
             num_prefix_tokens=getattr(net, "num_prefix_tokens", 0),
             channels_last=getattr(net, "output_fmt", "NCHW") == "NHWC",
+            opaque_functions=tuple(f for f in import_timm().layers.get_notrace_functions() if callable(f)),
         )
     every_key = frozenset(net.state_dict())
     shapes = feature_shapes(extractor, size_px=size_px)
@@ -111,7 +112,7 @@ def build_backbone(
     return extractor, shapes
 
 
-def _build_timm(config: BackboneConfig, *, size_px: int, fixed_size: bool, download: bool) -> nn.Module:
+def _build_timm(config: BackboneConfig, *, size_px: int, download: bool) -> nn.Module:
     """Return a timm network without classifier and pooling."""
     timm = import_timm()
     name = ALIASES.get(config.name, config.name)
@@ -119,8 +120,7 @@ def _build_timm(config: BackboneConfig, *, size_px: int, fixed_size: bool, downl
     arguments: dict[str, Any] = dict(config.options)
     if "img_size" in accepted:
         arguments["img_size"] = size_px
-    if "dynamic_img_size" in accepted and not fixed_size:
-        # Training crops may differ from the evaluation size. Not with a tap: the shape arithmetic can't be traced.
+    if "dynamic_img_size" in accepted:  # training crops may differ from the evaluation size
         arguments["dynamic_img_size"] = True
     try:
         with download_guard(name, active=download):

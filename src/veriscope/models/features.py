@@ -1,6 +1,7 @@
 """Feature maps from any network: the last one, or the output of a named module with everything deeper cut off."""
 
-from typing import NamedTuple, Protocol, cast
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -33,6 +34,7 @@ class FeatureExtractor(nn.Module):
             (state dict, modules) are the network's own.
         num_prefix_tokens: class and register tokens of a transformer, dropped before its tokens become a grid.
         channels_last: the network's 4-D outputs are BHWC.
+        opaque_functions: functions that a tap's tracing must not look into, as they branch on shapes.
 
     Raises:
         ModelError: a tap that is no module of the network, or that can't be cut out.
@@ -46,13 +48,14 @@ class FeatureExtractor(nn.Module):
         taps: tuple[str | None, ...] = (None,),
         num_prefix_tokens: int = 0,
         channels_last: bool = False,
+        opaque_functions: tuple[Callable[..., Any], ...] = (),
     ) -> None:
         super().__init__()
         self.taps = taps
         self.num_prefix_tokens = num_prefix_tokens
         self.channels_last = channels_last
         self.traced = taps != (None,)
-        self.net = cut_at_taps(net, taps) if self.traced else net
+        self.net = cut_at_taps(net, taps, opaque_functions=opaque_functions) if self.traced else net
         self.unused_parameters: frozenset[str] = frozenset()
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
@@ -78,7 +81,9 @@ class FeatureExtractor(nn.Module):
         return tokens_BNC.transpose(1, 2).reshape(batch, channels, rows, count // rows)
 
 
-def cut_at_taps(net: nn.Module, taps: tuple[str | None, ...]) -> fx.GraphModule:
+def cut_at_taps(
+    net: nn.Module, taps: tuple[str | None, ...], *, opaque_functions: tuple[Callable[..., Any], ...] = ()
+) -> fx.GraphModule:
     """Return a module that computes the tapped outputs as a tuple and holds only what they need.
 
     Only the modules that contain a tap are traced; all others stay whole. So a network with data-dependent code
@@ -102,7 +107,7 @@ def cut_at_taps(net: nn.Module, taps: tuple[str | None, ...]) -> fx.GraphModule:
         def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
             return not any(tap.startswith(module_qualified_name + ".") for tap in wanted)
 
-    tracer = TapTracer()
+    tracer = TapTracer(autowrap_functions=opaque_functions)
     tracer.traced_func_name = "forward_features"
     try:
         graph = tracer.trace(net)
