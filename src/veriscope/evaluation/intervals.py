@@ -1,6 +1,7 @@
 """Intervals: the stratified percentile bootstrap for every metric, Wilson's for plain shares."""
 
 import os
+from bisect import bisect_left
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
@@ -195,7 +196,20 @@ class _Sample:
         return np.asarray((self.num_fake - missed) / self.num_fake, dtype=np.float64)
 
     def _equal_error_rate(self, fake_sum: Counts, real_sum: Counts) -> Floats:
-        """Binary search, all draws at once, for the step of the ROC curve that crosses FNR = FPR."""
+        """Find the step of the ROC curve that crosses FNR = FPR by binary search, and interpolate on it."""
+        pairs = self.num_fake * self.num_real
+        steps = range(len(self.fake_below_step))  # at the first step FNR = 0 < FPR = 1, at the last the reverse
+
+        def crossing(fakes: Counts, reals: Counts) -> int:
+            # FNR >= FPR in whole numbers. Plain bisect: 17 look-ups a draw cost less than one numpy expression.
+            def missed_less_alarms(step: int) -> int:
+                missed, below = int(fakes[self.fake_below_step[step]]), int(reals[self.real_below_step[step]])
+                return missed * self.num_real + below * self.num_fake
+
+            return int(bisect_left(steps, pairs, key=missed_less_alarms))
+
+        high = np.array([crossing(fakes, reals) for fakes, reals in zip(fake_sum, real_sum, strict=True)])
+        low = high - 1
         draw = np.arange(len(fake_sum))
 
         def rates(step: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
@@ -203,13 +217,6 @@ class _Sample:
             fpr = 1 - real_sum[draw, self.real_below_step[step]] / self.num_real
             return fnr, fpr
 
-        low = np.zeros(len(draw), dtype=np.int64)  # there FNR = 0 < FPR = 1
-        high = np.full(len(draw), len(self.fake_below_step) - 1, dtype=np.int64)  # there FNR = 1 > FPR = 0
-        while np.any(high - low > 1):
-            middle = (low + high) // 2
-            fnr, fpr = rates(middle)
-            crossed = fnr >= fpr
-            high, low = np.where(crossed, middle, high), np.where(crossed, low, middle)
         (fnr_low, fpr_low), (fnr_high, fpr_high) = rates(low), rates(high)
         share = (fpr_low - fnr_low) / ((fpr_low - fnr_low) + (fnr_high - fpr_high))
         return np.asarray(fpr_low + share * (fpr_high - fpr_low), dtype=np.float64)

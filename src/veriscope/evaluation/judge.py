@@ -124,7 +124,8 @@ def judge(
     """Return every figure of the judged rows of `table`, at each threshold.
 
     Accuracy, recall, specificity and precision carry Wilson's interval, which stays honest at 0 and 1; the others the
-    stratified bootstrap's, widened where need be to hold the figure. One class is enough; what compares the classes is then undefined.
+    stratified bootstrap's, widened where need be to hold the figure. One class is enough; what compares the classes is
+    then undefined.
 
     Args:
         table: the predictions.
