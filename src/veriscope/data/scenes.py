@@ -63,10 +63,11 @@ def fractals(rng: np.random.Generator, side_px: int) -> tuple[Field_HW, Field_HW
 
 
 @lru_cache(maxsize=4)
-def _one_over_f(side_px: int) -> npt.NDArray[np.float32]:
+def _one_over_f(side_px: int) -> Field_HW:
     frequency = np.hypot(np.fft.fftfreq(side_px)[:, None], np.fft.fftfreq(side_px)[None, :])
     frequency[0, 0] = np.inf
-    return (1 / frequency).astype(np.float32)
+    amplitude: Field_HW = (1 / frequency).astype(np.float32)
+    return amplitude
 
 
 def photograph(rng: np.random.Generator, side_px: int) -> Image_HWC:
