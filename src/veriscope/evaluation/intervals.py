@@ -117,7 +117,7 @@ class _Sample:
         if np.any(np.diff(score[order]) < 0):
             raise ValueError("scores must not fall where logits rise")
         fake_rows, real_rows = order[is_fake[order]], order[~is_fake[order]]
-        self.num_fake, self.num_real = fake_rows.size, real_rows.size
+        self.num_fake, self.num_real = len(fake_rows), len(real_rows)
         self.fake_scores, self.real_scores = score[fake_rows], score[real_rows]
         self.losses = {
             "log_loss": (log_losses(labels, score)[fake_rows], log_losses(labels, score)[real_rows]),
@@ -206,7 +206,7 @@ class _Sample:
                 missed, below = int(fakes[self.fake_below_step[step]]), int(reals[self.real_below_step[step]])
                 return missed * self.num_real + below * self.num_fake
 
-            return int(bisect_left(steps, pairs, key=missed_less_alarms))
+            return bisect_left(steps, pairs, key=missed_less_alarms)
 
         high = np.array([crossing(fakes, reals) for fakes, reals in zip(fake_sum, real_sum, strict=True)])
         low = high - 1
