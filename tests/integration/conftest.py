@@ -25,11 +25,11 @@ TINY = (
     "optim=adam",
     "optim.lr=0.003",
     "schedule=constant",
-    "schedule.phases.main.epochs=2",
     "++data.batch_size=8",
     "++data.num_workers=0",
     "trainer.accelerator=cpu",
     "trainer.progress=false",
+    "trainer.max_epochs=2",
 )
 
 

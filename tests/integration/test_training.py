@@ -61,7 +61,7 @@ def test_a_run_leaves_everything_behind(train: Train) -> None:
 
 def test_what_ships_is_the_best_epoch_and_scores_as_logged(train: Train) -> None:
     """The figure that chose the checkpoint, the shipped bundle's own scores, and scikit-learn agree."""
-    folder = train("schedule.phases.main.epochs=3")
+    folder = train("trainer.max_epochs=3")
     table = pq.read_table(folder.validation / "predictions.parquet")
     assert table.num_rows == 21
     auroc = roc_auc_score(table["label"].to_numpy(), table["logit"].to_numpy())
@@ -73,7 +73,7 @@ def test_the_split_on_disk_is_kept_and_test_is_never_read(train: Train, pictures
     shutil.copytree(pictures, copy)
     for file in (copy / "test").rglob("*.jpg"):
         file.write_bytes(b"unreadable: a fit that touched the test split would notice")
-    folder = train(f"data.root={copy}", "data.max_unreadable=0.0")
+    folder = train(f"data.root={copy}", "++data.max_unreadable=0.0")
     split = pq.read_table(folder.path / "split.parquet").to_pylist()
     for row in split:
         assert row["path"].startswith(row["split"])
@@ -88,7 +88,7 @@ def test_the_same_run_twice_is_bit_equal_and_another_seed_is_not(train: Train) -
 
 def test_one_epoch_and_one_more_equal_two(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that dies in its second epoch, then goes on, ends bit-equal; plateau, dropout and Adam state included."""
-    words = ("schedule=plateau", "schedule.phases.main.epochs=3", "model.head.dropout=0.5", "augment=affine")
+    words = ("schedule=plateau", "trainer.max_epochs=3", "model.head.dropout=0.5", "augment=affine")
     whole = train(*words)
     step = DetectionModule.training_step
 
@@ -115,7 +115,7 @@ def test_one_epoch_and_one_more_equal_two(train: Train, monkeypatch: pytest.Monk
 
 
 def test_two_phases_freeze_and_thaw(train: Train) -> None:
-    folder = train("schedule=two_phase", *(f"schedule.phases.{name}.epochs=2" for name in ("frozen", "all_layers")))
+    folder = train("schedule=two_phase", "schedule.phases.frozen.epochs=2", "trainer.max_epochs=4")
     assert [row["phase"] for row in history(folder)] == ["frozen", "frozen", "all_layers", "all_layers"]
     assert [row["epoch"] for row in history(folder)] == ["0", "1", "2", "3"]
 
@@ -206,7 +206,8 @@ def command(pictures: Path, runs: Path, *words: str) -> list[str]:
 @pytest.mark.slow
 def test_kill_9_then_resume(pictures: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    words = command(pictures, tmp_path, "schedule.phases.main.epochs=200", f"paths.run_dir={run_dir}")
+    long = ("schedule.phases.main.epochs=200", "trainer.max_epochs=200")
+    words = command(pictures, tmp_path, *long, f"paths.run_dir={run_dir}")
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (run_dir / "checkpoints/main/last.ckpt").exists() and time.monotonic() < deadline:
@@ -215,7 +216,7 @@ def test_kill_9_then_resume(pictures: Path, tmp_path: Path) -> None:
     process.wait()
     done = int(history(RunFolder(run_dir))[-1]["epoch"])
     config = (run_dir / "config.yaml").read_text(encoding="utf-8")
-    (run_dir / "config.yaml").write_text(config.replace("epochs: 200", f"epochs: {done + 3}"), encoding="utf-8")
+    (run_dir / "config.yaml").write_text(config.replace("max_epochs: 200", f"max_epochs: {done + 3}"), encoding="utf-8")
     again = subprocess.run(
         [sys.executable, "train.py", f"resume={run_dir}"], cwd=ROOT, capture_output=True, text=True, check=False
     )

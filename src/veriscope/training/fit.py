@@ -1,5 +1,6 @@
 """Training from start to bundle, as one straight function."""
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -102,11 +103,10 @@ def _fit_phase(
         run_epochs=min(planned, config.trainer.max_epochs or planned),
         console=console,
     )
-    trainer = _build_trainer(
-        config, name, epochs, [best, history, UnreadableCallback(config, folder, data)], logger, console
-    )
-    phase_index = list(config.schedule.phases).index(name)
     last = folder.checkpoints(name) / "last.ckpt"
+    callbacks = [best, LastCheckpoint(last), history, UnreadableCallback(config, folder, data)]
+    trainer = _build_trainer(config, name, epochs, callbacks, logger, console)
+    phase_index = list(config.schedule.phases).index(name)
     if trainer.is_global_zero:
         folder.save_progress(progress)
     try:
@@ -135,7 +135,6 @@ def _checkpoint_callback(config: RunConfig, directory: Path) -> ModelCheckpoint:
         filename="best",
         monitor=config.callbacks.monitor,
         mode=monitor_mode(config.callbacks.monitor),
-        save_last=True,
         save_top_k=1,
         enable_version_counter=False,
     )
@@ -158,8 +157,9 @@ def _build_trainer(
         callbacks.append(RichProgressBar(leave=False))
     trainer = config.trainer
     processes = trainer.num_nodes * (trainer.devices if isinstance(trainer.devices, int) else 1)
-    # Lightning's advice on worker counts and log intervals is about its own defaults, not about this run.
+    # Lightning's messages and its advice on worker counts and log intervals is about its own defaults, not about this run.
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     return pl.Trainer(
         accelerator=trainer.accelerator,
         devices=trainer.devices,
@@ -197,6 +197,26 @@ def _global_rank() -> int:
     return (
         torch.distributed.get_rank() if torch.distributed.is_available() and torch.distributed.is_initialized() else 0
     )
+
+
+class LastCheckpoint(pl.Callback):
+    """Saves last.ckpt as each epoch but the first begins: the one moment at which a checkpoint holds everything.
+
+    ModelCheckpoint(save_last=True) writes only when the monitored figure got better, and before the schedulers have
+    stepped; a run resumed from there is not the uninterrupted one.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save; Lightning writes to a temporary name first."""
+        # A resumed Trainer takes its first epoch for the rest of an old one, and keeps its schedulers from stepping.
+        # Here an epoch always begins anew.
+        trainer.fit_loop.restarting = False
+        trainer.fit_loop.epoch_loop.reset_restart_stage()
+        if trainer.current_epoch > 0:
+            trainer.save_checkpoint(self._file)
 
 
 class UnreadableCallback(pl.Callback):

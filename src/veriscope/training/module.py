@@ -55,9 +55,13 @@ class DetectionModule(pl.LightningModule):
         logit_B: Tensor = self.detector(image_BCHW)
         return logit_B
 
-    def on_train_epoch_start(self) -> None:
-        """Reseed: an epoch's dropout depends on (seed, phase, epoch, rank) alone, so a resumed run repeats it."""
-        word = f"{self._run.seed}/{self._phase_index}/{self.current_epoch}/{self.global_rank}"
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Reseed: a step's dropout depends on (seed, phase, epoch, step, rank) alone, so a resumed run repeats it.
+
+        Each step, not each epoch: a resumed loop draws from torch's generator between the epoch's start and its first
+        step, an uninterrupted one doesn't.
+        """
+        word = f"{self._run.seed}/{self._phase_index}/{self.current_epoch}/{batch_idx}/{self.global_rank}"
         torch.manual_seed(int.from_bytes(hashlib.sha256(word.encode()).digest()[:7], "big"))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -74,7 +78,7 @@ class DetectionModule(pl.LightningModule):
         )
         loss = losses_B.mean() + self.detector.l2_penalty()
         if not torch.isfinite(loss):
-            self._stop_at_bad_loss(float(loss), batch["index"].tolist())
+            self._stop_at_bad_loss(float(loss.detach()), batch["index"].tolist())
         self.log("train/loss", loss.detach(), on_step=True, on_epoch=True, prog_bar=True, batch_size=len(losses_B))
         return loss
 

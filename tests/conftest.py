@@ -1,0 +1,13 @@
+"""What holds for every test: one thread a process, no network, no key."""
+
+import os
+
+# Before torch is imported anywhere: two test processes with two threads each would fight over two cores, and OpenMP's
+# spinning barriers make that ten times slower, not two.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["WANDB_MODE"] = "offline"
+
+import torch
+
+torch.set_num_threads(1)
