@@ -20,6 +20,7 @@ LOG = logging.getLogger(__name__)
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")  # data.decode's
 )
+_REAL_SOUNDS = ("real", "nature", "original", "authentic", "genuine", "camera")
 _HIDDEN = ("__macosx", "thumbs.db", "desktop.ini")
 
 
@@ -223,10 +224,10 @@ def _unknown_text(here: Path, rules: _Rules, folders: list[str], strange: list[s
     if not folders:
         what = f"{num_loose} pictures but no class folder" if num_loose else "no folder and no picture"
         return f"{start} holds {what}; expected the folders real and fake, or train/real, train/fake, ..."
-    if len(folders) == 1 and here == rules.root:
-        inner = {entry.name.casefold() for entry in (here / folders[0]).iterdir() if entry.is_dir()}
-        if inner & (rules.classes.keys() | rules.splits.keys()):
-            return f"{start} holds only the folder '{folders[0]}'. Did you mean data.root={here / folders[0]}?"
+    inner = [name for name in folders if here == rules.root and _holds_classes(here / name, rules)]
+    if inner and not any(name.casefold() in rules.classes for name in folders):
+        what = f"only the folder '{inner[0]}'" if len(folders) == 1 else f"the data sets {inner}"
+        return f"{start} holds {what}. Did you mean data.root={here / inner[0]}?"
     unknown = strange or folders
     hint = nearest(unknown[0].casefold(), {*CLASS_NAMES, *(name.casefold() for name in rules.class_map)})
     near = f" {hint}" if hint.startswith("Did") else ""
@@ -237,12 +238,21 @@ def _unknown_text(here: Path, rules: _Rules, folders: list[str], strange: list[s
     )
 
 
+def _holds_classes(folder: Path, rules: _Rules) -> bool:
+    try:
+        names = {entry.name.casefold() for entry in folder.iterdir() if entry.is_dir()}
+    except OSError:
+        return False
+    return bool(names & (rules.classes.keys() | rules.splits.keys()))
+
+
 def _example_map(unknown: list[str], folders: list[str], rules: _Rules) -> dict[str, str]:
-    """Return a class_map that would work: near names as they sound, the rest fake, but at least one of them real."""
-    real = {word for word, label in rules.classes.items() if label == REAL}
-    example = {name: "real" if nearest(name.casefold(), real).startswith("Did") else "fake" for name in unknown[:8]}
-    has_real = "real" in example.values() or any(rules.classes.get(name.casefold()) == REAL for name in folders)
-    return example if has_real else example | {unknown[0]: "real"}
+    """Return a class_map that would work: where a real folder is there, the others are likely the fakes."""
+    example = dict.fromkeys(unknown[:8], "fake")
+    if any(rules.classes.get(name.casefold()) == REAL for name in folders):
+        return example
+    sounding_real = [name for name in example if nearest(name.casefold(), _REAL_SOUNDS).startswith("Did")]
+    return example | dict.fromkeys(sounding_real or unknown[:1], "real")
 
 
 def _near_folder(root: Path) -> str:

@@ -83,6 +83,12 @@ def test_class_map_may_turn_a_usual_name_round(tmp_path):
         (["cats/1.jpg", "dogs/2.jpg"], {}, ["holds the classes ['cats', 'dogs']", "expected real and fake"]),
         (["cats/1.jpg", "dogs/2.jpg"], {}, ["data.class_map={cats: real, dogs: fake}"]),
         (["reel/1.jpg", "fake/2.jpg"], {}, ["Did you mean 'real'", "data.class_map={reel: real}"]),
+        (
+            ["a/real/1.jpg", "a/fake/1.jpg", "b/train/real/1.jpg"],
+            {},
+            ["data sets ['a', 'b']", "Did you mean data.root="],
+        ),
+        (["real/1.jpg", "photoshop/2.jpg", "x/3.jpg"], {}, ["data.class_map={photoshop: fake, x: fake}"]),
         (["real/1.jpg"], {}, ["only the class real", "fake too"]),
         (["real/1.jpg", "fake/readme.txt"], {}, ["fake' is the fake class and holds no picture"]),
         (["real/train/1.jpg", "fake/train/2.jpg"], {}, ["split folder below a class folder", "train/fake'"]),
