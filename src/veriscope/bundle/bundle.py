@@ -88,12 +88,13 @@ class Bundle:
         """
         try:
             detector = build_detector(self.record.model, load_weights=False)
-            detector.load_state_dict(load_file(self.folder / WEIGHTS_NAME), strict=True)
         except ModelError as error:
             raise BundleError(
                 f"bundle '{self.folder}' needs a network that this installation can't build: {error} "
                 f"It was made by veriscope {self.record.veriscope_version}, this is {__version__}."
             ) from error
+        try:
+            detector.load_state_dict(load_file(self.folder / WEIGHTS_NAME), strict=True)
         except (RuntimeError, SafetensorError, OSError) as error:
             reason = str(error).split("\n")[0]
             raise BundleError(f"the weights of bundle '{self.folder}' don't fit its record: {reason}") from error

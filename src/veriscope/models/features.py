@@ -151,10 +151,10 @@ def feature_shapes(extractor: FeatureExtractor, *, size_px: int) -> tuple[Featur
         for name, module in extractor.named_modules()
     ]
     try:
-        maps, parameters = _run_on("meta", extractor, size_px)
+        shapes, unused = _run_on("meta", extractor, size_px)
     except (RuntimeError, NotImplementedError, AssertionError, ValueError):
         try:
-            maps, parameters = _run_on("cpu", extractor, size_px)
+            shapes, unused = _run_on("cpu", extractor, size_px)
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = str(error).split("\n")[0]
             raise ModelError(
@@ -164,29 +164,32 @@ def feature_shapes(extractor: FeatureExtractor, *, size_px: int) -> tuple[Featur
         for hook in hooks:
             hook.remove()
         extractor.train(was_training)
-    total = torch.stack([feature_map.float().sum() for feature_map in maps]).sum()
-    gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
-    unused = {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None}
     _drop_modules(extractor, unused=unused, called=called)
     left = dict(extractor.named_parameters())
     extractor.unused_parameters = frozenset(unused & left.keys())
     for name in extractor.unused_parameters:
         left[name].requires_grad_(False)
-    return tuple(FeatureShape(*feature_map.shape[1:]) for feature_map in maps)
+    return shapes
 
 
-def _run_on(device: str, extractor: FeatureExtractor, size_px: int) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-    """Run one blank picture; return the maps and the stand-ins of the parameters, so that the net stays untouched."""
-    parameters: dict[str, Tensor] = {
-        name: (torch.empty_like(p, device=device) if device == "meta" else p.detach()).requires_grad_()
-        for name, p in extractor.named_parameters()
-    }
-    buffers = {
-        name: torch.empty_like(b, device=device) if device == "meta" else b for name, b in extractor.named_buffers()
-    }
-    image_BCHW = torch.zeros(1, 3, size_px, size_px, device=device)
-    maps = torch.func.functional_call(extractor, {**parameters, **buffers}, (image_BCHW,))
-    return cast(tuple[Tensor, ...], maps), parameters
+def _run_on(device: str, extractor: FeatureExtractor, size_px: int) -> tuple[tuple[FeatureShape, ...], set[str]]:
+    """Run one blank picture on stand-ins of the parameters; return the maps' shapes and the parameters that no gradient
+    reaches. Works inside the caller's no_grad and inference_mode, too."""
+    with torch.inference_mode(False), torch.enable_grad():
+        parameters: dict[str, Tensor] = {
+            name: (torch.empty_like(p, device=device) if device == "meta" else p.detach().clone()).requires_grad_()
+            for name, p in extractor.named_parameters()
+        }
+        buffers = {
+            name: torch.empty_like(b, device=device) if device == "meta" else b.clone()
+            for name, b in extractor.named_buffers()
+        }
+        image_BCHW = torch.zeros(1, 3, size_px, size_px, device=device)
+        maps = torch.func.functional_call(extractor, {**parameters, **buffers}, (image_BCHW,))
+        total = torch.stack([feature_map.float().sum() for feature_map in maps]).sum()
+        gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+    unused = {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None}
+    return tuple(FeatureShape(*feature_map.shape[1:]) for feature_map in maps), unused
 
 
 def _drop_modules(extractor: nn.Module, *, unused: set[str], called: set[str]) -> None:

@@ -26,9 +26,9 @@ def run_predict(arguments: argparse.Namespace) -> int:
 
     """
     form = _format(arguments)
-    paths = collect_images(arguments.paths)
     bundle = load_bundle(arguments.bundle)
     threshold = bundle.preferred_threshold if arguments.threshold is None else bundle.threshold(arguments.threshold)
+    paths = collect_images(arguments.paths)
     scorer = Scorer(
         bundle,
         device=arguments.device,

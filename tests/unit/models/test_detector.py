@@ -66,6 +66,14 @@ def test_a_detector_can_be_copied_and_pickled() -> None:
         assert torch.equal(pickle.loads(pickle.dumps(detector))(image), expected)
 
 
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_a_detector_can_be_built_where_gradients_are_off(context: type) -> None:
+    with context():
+        detector = build_detector(model_config("mobilenetv3_small_050", "linear"))
+    assert not detector.backbone.unused_parameters
+    assert not any(name.startswith("conv_head") for name in detector.backbone.net.state_dict())
+
+
 def test_freezing_can_change_and_survives_train_calls() -> None:
     detector = build_detector(model_config("test_resnet", "mlp", trainable="none"))
     frozen = detector.num_trainable_parameters

@@ -1,0 +1,180 @@
+"""`veriscope predict` and its neighbours, as a person types them."""
+
+import csv
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.helpers.bundles import tiny_bundle, write_pictures
+
+from veriscope.cli import main
+
+HEAVY = ("pytorch_lightning", "lightning", "hydra", "omegaconf", "wandb", "albumentations")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_bundle(tmp_path_factory.mktemp("cli") / "bundle").folder)
+
+
+def test_all_judged_gives_zero_and_lines(bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = write_pictures(tmp_path, 3)
+    assert main(["predict", bundle, str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    lines = [line.split("\t") for line in out.splitlines()]
+    assert [line[2] for line in lines] == [str(path) for path in paths]
+    for verdict, score, _ in lines:
+        assert verdict == ("fake" if float(score) >= 0.4 else "real")
+    assert "fake from 0.4 on (best balanced accuracy, chosen on val). Made for tests." in err
+    assert "judging" not in err, "no bar where no terminal is"
+
+
+def test_unreadable_gives_one_and_the_reason(bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pictures(tmp_path, 1)
+    (tmp_path / "bad.jpg").write_text("no")
+    assert main(["predict", bundle, str(tmp_path), "--json"]) == 1
+    out, err = capsys.readouterr()
+    rows = {Path(row["path"]).name: row for row in json.loads(out)["verdicts"]}
+    assert rows["bad.jpg"]["verdict"] is None
+    assert "not an image" in rows["bad.jpg"]["error"]
+    assert rows["000.png"]["verdict"] in ("real", "fake")
+    assert "1 no verdict" in err
+
+
+def test_thresholds_decide(bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pictures(tmp_path, 2)
+    for threshold, verdict in (("0", "fake"), ("1.0", "real")):
+        assert main(["predict", bundle, str(tmp_path), "--threshold", threshold, "--csv"]) == 0
+        rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+        assert [row["verdict"] for row in rows] == [verdict] * 2
+    assert main(["predict", bundle, str(tmp_path), "--threshold", "default"]) == 0
+    assert "fake from 0.5 on (fixed)" in capsys.readouterr().err
+
+
+def test_output_file(bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pictures(tmp_path / "in", 2)
+    out = tmp_path / "verdicts.json"
+    assert main(["predict", bundle, str(tmp_path / "in"), "--output", str(out)]) == 0
+    assert capsys.readouterr().out == ""
+    assert len(json.loads(out.read_text())["verdicts"]) == 2
+    assert main(["predict", bundle, str(tmp_path / "in"), "--output", str(tmp_path / "x.docx")]) == 2
+    assert "take --json or --csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["{bundle}", "{tmp}/nothing.jpg"], "no such file or folder"),
+        (["{tmp}", "{tmp}"], "is no bundle"),
+        (["{bundle}", "{tmp}"], "no images in"),
+        (["{bundle}", "{tmp}/x.png", "--threshold", "vall"], "Did you mean 'val'?"),
+        (["{bundle}", "{tmp}/x.png", "--device", "gpu"], "device 'gpu' is"),
+    ],
+)
+def test_bad_input_gives_two_and_one_line(
+    bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
+) -> None:
+    if any("x.png" in a for a in arguments):
+        (tmp_path / "x.png").touch()
+    filled = [a.format(bundle=bundle, tmp=tmp_path) for a in arguments]
+    assert main(["predict", *filled]) == 2
+    err = capsys.readouterr().err
+    assert expected in err
+    assert err.count("\n") == 1
+
+
+def test_bad_usage_gives_two(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (
+        [],
+        ["predict"],
+        ["predict", "b", "p", "--batch-size", "0"],
+        ["predict", "b", "p", "--json", "--csv"],
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(words.split())
+        assert caught.value.code == 2
+        assert "usage: veriscope" in capsys.readouterr().err
+
+
+def test_bench_measures_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    for what in ("step", "predict"):
+        command = ["bench", what, "--backbone", "test_resnet", "--size-px", "32", "--batch-size", "2"]
+        assert main([*command, "--seconds", "0", "--device", "cpu"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        settings = {(s["precision"], s["channels_last"]) for s in report["speeds"]}
+        assert settings == {(p, c) for p in ("fp32", "bf16") for c in (True, False)}
+        assert all(s["images_per_second"] > 0 and s["rounds"] == 2 for s in report["speeds"])
+
+
+def test_help_and_version_import_nothing_heavy() -> None:
+    code = (
+        "import sys, veriscope.cli as cli\n"
+        "for argument in ('--help', '--version'):\n"
+        "    try: cli.main([argument])\n"
+        "    except SystemExit as end: assert end.code == 0\n"
+        "print([m for m in ('torch', 'numpy', 'rich', 'pydantic', 'PIL') if m in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "predict" in done.stdout
+    assert "veriscope 0." in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.slow
+def test_a_real_process_on_a_terminal_leaves_the_training_libraries_out(bundle: str, tmp_path: Path) -> None:
+    write_pictures(tmp_path, 2)
+    (tmp_path / "bad.png").touch()
+    code = (
+        "import sys, veriscope.predict, veriscope.cli as cli\n"
+        f"code = cli.main(['predict', {bundle!r}, {str(tmp_path)!r}])\n"
+        f"print([m for m in {HEAVY!r} if m in sys.modules], 'exit', code)\n"
+    )
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"}
+    environment.pop("NO_COLOR", None)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=follower, stderr=follower, env=environment)
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(leader, 65536)
+        except OSError:  # Linux's end of file on a terminal
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(leader)
+    assert process.wait() == 0
+    text = shown.decode()
+    assert "[] exit 1" in text
+    assert "judging" in text, "the bar is shown on a terminal"
+    assert "\x1b[31mfake" in text or "\x1b[32mreal" in text, "verdicts are coloured"
+    assert "no verdict" in text
+    assert "empty file" in text
+
+
+@pytest.mark.slow
+def test_a_closed_pipe_and_an_interrupt_end_without_a_traceback(bundle: str, tmp_path: Path) -> None:
+    (picture,) = write_pictures(tmp_path, 1)
+    command = [sys.executable, "-m", "veriscope.cli", "predict", bundle, *[str(picture)] * 20_000, "--workers", "1"]
+    piped = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    stopped = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert piped.stdout is not None
+    assert stopped.stdout is not None
+    assert piped.stdout.readline()
+    piped.stdout.close()
+    assert stopped.stdout.readline()  # it is in the middle of its work
+    time.sleep(0.1)
+    stopped.send_signal(signal.SIGINT)
+    _, interrupted = stopped.communicate(timeout=120)
+    assert stopped.returncode == 130
+    assert interrupted.strip() == "veriscope: interrupted"
+    assert piped.wait(timeout=120) == 141
+    assert piped.stderr is not None
+    assert piped.stderr.read() == ""

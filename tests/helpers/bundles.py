@@ -1,0 +1,54 @@
+"""A tiny bundle and generated pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tests.helpers.models import model_config
+
+from veriscope.bundle import Bundle, TrainingFacts, save_bundle
+from veriscope.models import build_detector
+from veriscope.types import Calibration, Threshold
+
+FACTS = TrainingFacts(
+    data_name="generated",
+    data_hash="0123abcd",
+    num_train=10,
+    num_val=4,
+    split={"name": "holdout", "val_fraction": 0.15, "seed": 42, "fold": None},
+    seed=42,
+    commit="deadbeef",
+    date="2026-01-31T12:00:00+00:00",
+    device="cpu",
+    epochs=1,
+    val={"auroc": 0.75, "eer": None},
+)
+
+
+def tiny_bundle(folder: Path, *, threshold: float = 0.4, **changes: object) -> Bundle:
+    """Write a bundle of a random network of 32 px; its logits differ from picture to picture."""
+    torch.manual_seed(0)
+    detector = build_detector(model_config("test_resnet", "linear", size_px=32))
+    return save_bundle(
+        folder,
+        detector=detector,
+        calibration=Calibration(temperature=2.0, fitted_on="val"),
+        thresholds={"val": Threshold(value=threshold, rule="best balanced accuracy", chosen_on="val")},
+        training=FACTS,
+        notices=("Made for tests.",),
+        **changes,
+    )
+
+
+def write_pictures(folder: Path, count: int, *, side: int = 40) -> list[Path]:
+    """Write PNG pictures of different brightness and grain; return their paths in order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    paths = []
+    for index in range(count):
+        low = 200 * index // max(count, 1)
+        path = folder / f"{index:03}.png"
+        Image.fromarray(rng.integers(low, low + 50, (side, side, 3), dtype=np.uint8)).save(path)
+        paths.append(path)
+    return paths
