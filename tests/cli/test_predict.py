@@ -90,12 +90,7 @@ def test_bad_input_gives_two_and_one_line(
 
 
 def test_bad_usage_gives_two(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (
-        [],
-        ["predict"],
-        ["predict", "b", "p", "--batch-size", "0"],
-        ["predict", "b", "p", "--json", "--csv"],
-    ):
+    for words in ("", "predict", "predict b p --batch-size 0", "predict b p --json --csv", "bench step --size-px 8"):
         with pytest.raises(SystemExit) as caught:
             main(words.split())
         assert caught.value.code == 2
