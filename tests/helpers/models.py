@@ -10,7 +10,7 @@ def model_config(
     head: str = "linear",
     *,
     size_px: int = 64,
-    tap: str | None = None,
+    tap: object = None,
     flip_average: bool = False,
     mean: float = 0.5,
     std: float = 0.5,

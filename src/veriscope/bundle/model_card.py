@@ -52,7 +52,7 @@ def _header(record: BundleRecord) -> dict[str, object]:
 
 def _model_rows(record: BundleRecord) -> dict[str, str]:
     model = record.model
-    tap = f", at {model.head.tap}" if model.head.tap else ""
+    tap = f", at {', '.join(map(str, model.head.taps))}" if model.head.tap else ""
     options = ", ".join(f"{key}={value}" for key, value in model.head.options.items())
     return {
         "backbone": f"{model.backbone.name}; trained: {_words(model.backbone.trainable)}",

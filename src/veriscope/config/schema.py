@@ -33,7 +33,14 @@ class HeadConfig(Frozen):
     __pydantic_extra__: dict[str, OptionValue] = Field(init=False)
 
     name: str = Field(min_length=1)
-    tap: str | None = Field(default=None, description="backbone module whose output the head reads; null: the last")
+    tap: str | tuple[str | None, ...] | None = Field(
+        default=None, description="backbone module that the head reads, several for texture_stats; null: the last map"
+    )
+
+    @property
+    def taps(self) -> tuple[str | None, ...]:
+        """The modules that the head reads, in order; None stands for the backbone's last map."""
+        return self.tap if isinstance(self.tap, tuple) else (self.tap,)
 
     @property
     def options(self) -> dict[str, OptionValue]:

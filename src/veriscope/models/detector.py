@@ -146,10 +146,11 @@ def check_model(config: ModelConfig) -> None:
     """
     head = HEADS[config.head.name]
     check_options(head, config.head.options, what=f"head '{config.head.name}'", place="model.head")
-    if head.reads_last_and_tap and config.head.tap is None:
+    if len(config.head.taps) > 1 and not head.reads_several:
+        several = ", ".join(name for name in HEADS if HEADS[name].reads_several)
         raise ModelError(
-            f"head '{config.head.name}' reads an earlier map too: set model.head.tap to a module of the backbone, "
-            "as block2 of xception."
+            f"head '{config.head.name}' reads one map, model.head.tap names {len(config.head.taps)}. "
+            f"Heads that read several: {several}."
         )
     check_backbone(config.backbone)
 
@@ -167,9 +168,7 @@ def build_detector(config: ModelConfig, *, load_weights: bool = True) -> Detecto
     """
     check_model(config)
     head_class = HEADS[config.head.name]
-    tap = config.head.tap
-    taps: tuple[str | None, ...] = (None, tap) if head_class.reads_last_and_tap else (tap,)
     backbone, shapes = build_backbone(
-        config.backbone, taps=taps, size_px=config.input.size_px, load_weights=load_weights
+        config.backbone, taps=config.head.taps, size_px=config.input.size_px, load_weights=load_weights
     )
     return Detector(config, backbone=backbone, head=head_class(shapes, **config.head.options))

@@ -21,10 +21,10 @@ class Head(nn.Module):
 
     A head is built with the shapes of the maps that it will read, sets `out_features`, and returns a (B, out_features)
     tensor from its forward. Its options are keyword-only, annotated arguments: they are the keys under model.head.
-    `reads_last_and_tap` heads are given two maps, the backbone's last and the one at model.head.tap; all others one.
+    Heads with `reads_several` are given a map for each module in model.head.tap; all others exactly one.
     """
 
-    reads_last_and_tap: ClassVar[bool] = False
+    reads_several: ClassVar[bool] = False
     out_features: int
 
     def l2_penalty(self) -> Tensor:
@@ -133,34 +133,36 @@ class TextureHead(Head):
 
 @HEADS.register("texture_stats")
 class TextureStatsHead(Head):
-    """What the picture shows beside how its texture is spread: pooled last features, with the mean and the standard
-    deviation of every channel of an earlier map (model.head.tap). Channel statistics of early maps describe texture
-    without its place (Gatys et al. 2015, reduced to the diagonal)."""
+    """How texture is spread over the picture: mean and standard deviation of every channel of each map it reads.
 
-    reads_last_and_tap = True
+    Channel statistics describe texture without its place (Gatys et al. 2015, reduced to the diagonal). Early maps hold
+    the fine traces of upsampling and compression, later ones what they belong to: model.head.tap=[block3,block7].
+    """
+
+    reads_several = True
 
     def __init__(
         self,
         in_shapes: tuple[FeatureShape, ...],
         *,
-        norm: Literal["none", "layer", "batch"] = "layer",
-        dropout: Dropout = 0.3,
+        norm: Literal["none", "layer", "batch"] = "batch",
+        dropout: Dropout = 0.2,
     ) -> None:
         super().__init__()
-        last, early = in_shapes
-        self.out_features = last.channels + 2 * early.channels
+        self.out_features = 2 * sum(shape.channels for shape in in_shapes)
         norms = {"none": nn.Identity, "layer": nn.LayerNorm, "batch": nn.BatchNorm1d}
         self.norm = norms[norm](self.out_features)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, last_BCHW: Tensor, early_BCHW: Tensor) -> Tensor:
-        """Return (B, channels of the last map + 2 * channels of the early one)."""
+    def forward(self, *maps_BCHW: Tensor) -> Tensor:
+        """Return (B, 2 * the maps' channels): for each map its means, then its deviations."""
         # Variances are differences of near numbers: fp32 even under bf16 autocast.
-        with torch.autocast(early_BCHW.device.type, enabled=False):
-            early = early_BCHW.float()
-            deviation_BC = (early.var(dim=(2, 3), unbiased=False) + 1e-6).sqrt()
-            joined = torch.cat([global_average(last_BCHW.float()), global_average(early), deviation_BC], dim=1)
-            return cast(Tensor, self.dropout(self.norm(joined)))
+        with torch.autocast(maps_BCHW[0].device.type, enabled=False):
+            statistics = []
+            for feature_map in maps_BCHW:
+                variance_BC, mean_BC = torch.var_mean(feature_map.float(), dim=(2, 3), correction=0)
+                statistics += [mean_BC, (variance_BC + 1e-5).sqrt()]
+            return cast(Tensor, self.dropout(self.norm(torch.cat(statistics, dim=1))))
 
 
 @HEADS.register("flatten")

@@ -36,7 +36,7 @@ def _one_thread() -> Iterator[None]:
 
 def build(backbone: str, head: str, **changes: object) -> Detector:
     torch.manual_seed(0)
-    tap = TAPS[backbone] if HEADS[head].reads_last_and_tap else None
+    tap = [TAPS[backbone], None] if HEADS[head].reads_several else None
     return build_detector(model_config(backbone, head, size_px=SIZE, tap=tap, **changes))
 
 

@@ -155,7 +155,7 @@ def test_the_published_xception_weights_load_strictly() -> None:
         ({"head": "mlp", "head_options": {"hidden": "big"}}, "model.head.hidden='big' does not fit head 'mlp'"),
         ({"head": "mlp", "head_options": {"dropout": 1.5}}, "model.head.dropout=1.5 does not fit head 'mlp'"),
         ({"head": "textur"}, "model.head.name 'textur' is unknown. Did you mean 'texture'"),
-        ({"head": "texture_stats"}, "set model.head.tap"),
+        ({"head": "linear", "tap": ["layer1", "layer2"]}, "Heads that read several: texture_stats"),
         ({"backbone": "resnet_18"}, "model.backbone.name 'resnet_18' is unknown. Did you mean"),
         ({"backbone": "costum_cnn"}, "Did you mean 'custom_cnn'"),
         (
