@@ -42,7 +42,8 @@ def test_default_is_the_users_own_words() -> None:
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_every_choice_validates(group: str, name: str) -> None:
-    config = run_config(f"{group}={name}")
+    crops = ["model.input.fit=crop"] if name == "forensic" else []
+    config = run_config(f"{group}={name}", *crops)
     if group == "model":
         check_model(config.model)
 

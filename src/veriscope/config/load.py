@@ -42,7 +42,7 @@ def run_entry_point(config_name: str, schema: type[BaseModel], task: Callable[[d
         except VeriscopeError as error:
             _stop(str(error), error.exit_code)
 
-    sys.argv[1:] = [settable(argument, schema) for argument in sys.argv[1:]]
+    sys.argv[1:] = command_line(sys.argv[1:], schema)
     entry = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)
     try:
         entry()
@@ -51,6 +51,12 @@ def run_entry_point(config_name: str, schema: type[BaseModel], task: Callable[[d
     except (HydraException, OmegaConfBaseException) as error:
         _stop(explain_composition(error, schema), ConfigError.exit_code)
     raise SystemExit(0)
+
+
+def command_line(arguments: list[str], schema: type[BaseModel]) -> list[str]:
+    """Return the arguments as Hydra wants them: `-m` first (behind an override it is a syntax error), keys settable."""
+    multirun = [argument for argument in arguments if argument in ("-m", "--multirun")]
+    return multirun + [settable(argument, schema) for argument in arguments if argument not in multirun]
 
 
 def settable(argument: str, schema: type[BaseModel]) -> str:

@@ -281,7 +281,9 @@ class RunConfig(Frozen):
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:
         if self.augment.crop_px is not None and self.model.input.fit != "crop":
-            raise ValueError("augment.crop_px needs model.input.fit=crop: resizing leaves no native pixels")
+            raise ValueError(
+                "augment.crop_px is a crop of native pixels, which resizing does away with; set model.input.fit=crop"
+            )
         return self
 
 

@@ -37,7 +37,9 @@ def start_run(config: RunConfig, folder: RunFolder, *, resume: bool) -> None:
     if not resume:
         folder.save_config(config)
     data = prepare_data(config, folder)
-    console.print(f"[bold]{config.model.name}[/] on {config.data.name}: {data.describe()}", highlight=False)
+    console.print(
+        f"[bold]{config.model.name}[/] on {config.data.name}: {data.describe()}", highlight=False, soft_wrap=True
+    )
     console.print(f"run folder: {folder.path}", highlight=False, soft_wrap=True)
     if not resume:
         commit = source_commit()

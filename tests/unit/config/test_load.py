@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from veriscope.config.load import CONF_DIR, known_keys, settable, to_plain, validate
+from veriscope.config.load import CONF_DIR, command_line, known_keys, settable, to_plain, validate
 from veriscope.config.schema import RunConfig, TargetSpec
 from veriscope.config.targets import resolve
 from veriscope.errors import ConfigError
@@ -85,6 +85,11 @@ def test_every_fault_is_named_not_only_the_first(plain: dict[str, Any]) -> None:
 )
 def test_any_key_of_the_schema_can_be_set(argument: str, expected: str) -> None:
     assert settable(argument, RunConfig) == expected
+
+
+def test_multirun_may_stand_anywhere() -> None:
+    words = ["data=rvf10k", "-m", "optim.lr=1,2"]
+    assert command_line(words, RunConfig) == ["-m", "data=rvf10k", "++optim.lr=1,2"]
 
 
 def test_known_keys_walks_models_and_mappings() -> None:
