@@ -55,6 +55,9 @@ class ModelConfig(Frozen):
     backbone: BackboneConfig
     head: HeadConfig
     input: InputSpec
+    stream: Literal["rgb", "residual"] = Field(
+        default="rgb", description="residual: the picture less its local mean; content goes, texture stays"
+    )
     flip_average: bool = Field(
         default=False, description="in evaluation, average the logits of the picture and its mirror image"
     )

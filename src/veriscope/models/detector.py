@@ -12,6 +12,7 @@ from veriscope.models.backbones import build_backbone, check_backbone
 from veriscope.models.features import FeatureExtractor
 from veriscope.models.heads import Head, init_keras
 from veriscope.models.registry import HEADS, check_options
+from veriscope.models.streams import STREAMS
 from veriscope.models.weights import count_parameters
 
 
@@ -56,6 +57,7 @@ class Detector(nn.Module):
     def features(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
         """Return the maps that the head reads (one; two for texture_stats), each BCHW."""
         image = image_BCHW.float() / 255 if image_BCHW.dtype == torch.uint8 else image_BCHW.float()
+        image = STREAMS[self.config.stream](image)
         return cast(tuple[Tensor, ...], self.backbone((image - self.mean) / self.std))
 
     def classify(self, features: tuple[Tensor, ...]) -> Tensor:

@@ -157,7 +157,7 @@ def _build_trainer(
         callbacks.append(RichProgressBar(leave=False))
     trainer = config.trainer
     processes = trainer.num_nodes * (trainer.devices if isinstance(trainer.devices, int) else 1)
-    # Lightning's messages and its advice on worker counts and log intervals is about its own defaults, not about this run.
+    # Lightning's messages and its advice on worker counts are about its own defaults, not about this run.
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     return pl.Trainer(
