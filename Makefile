@@ -17,8 +17,23 @@ $(STAMP): requirements.lock pyproject.toml
 	$$uv pip install --quiet --python $(PY) --no-deps -e .
 	@touch $@
 
+# Three commands that anybody could type; the folder's name is the only thing added.
+DEMO = runs/demo_$(shell date +%Y-%m-%d_%H-%M-%S)
 demo: $(STAMP)
-	@$(PY) -m veriscope.demo
+	@run=$(DEMO); \
+	$(PY) train.py experiment=demo paths.run_dir=$$run && \
+	$(PY) evaluate.py bundle=$$run/bundle data=synthetic paths.run_dir=$$run/evaluation && \
+	mkdir -p $$run/pictures && \
+	cp .cache/synthetic/*/test/real/00000[0-2].jpg $$run/pictures/ && \
+	for file in .cache/synthetic/*/test/fake/00000[0-2].jpg; do cp $$file $$run/pictures/fake-$$(basename $$file); done && \
+	.venv/bin/veriscope predict $$run/bundle $$run/pictures && \
+	printf '\n%s\n' "The demo is done. Open, and type next:" \
+	  "  report:  $$run/evaluation/report.html" \
+	  "  bundle:  $$run/bundle  (its MODEL_CARD.md says what it can and can't do)" \
+	  "  source .venv/bin/activate" \
+	  "  veriscope predict $$run/bundle YOUR_PICTURE_OR_FOLDER" \
+	  "  python train.py --help" \
+	  "  python train.py model=xception_texture data=folder data.root=YOUR_FOLDER"
 
 test: $(STAMP)
 	@$(PY) -m pytest -n 2 --dist worksteal
