@@ -25,6 +25,7 @@ Image_HWC = npt.NDArray[np.float32]
 
 NUM_LEAVES = 90
 GAMMA = 2.2
+FINE_NOISE = np.float32(0.5)  # noise before the last layer, as a share of that before the first
 
 
 def dead_leaves(rng: np.random.Generator, side_px: int) -> Image_HWC:
@@ -46,7 +47,7 @@ def dead_leaves(rng: np.random.Generator, side_px: int) -> Image_HWC:
         dy = (np.arange(patch.shape[0]) + top - y)[:, None] / stretch[leaf]
         dx = (np.arange(patch.shape[1]) + left - x)[None, :]
         patch[dy * dy + dx * dx <= radius * radius] = leaf + 1
-    roughness = rng.uniform(0.02, 0.25, NUM_LEAVES + 1).astype(np.float32)[leaf_of]
+    roughness = rng.uniform(0.02, 0.12, NUM_LEAVES + 1).astype(np.float32)[leaf_of]
     light = 1.0 + roughness * texture + np.float32(0.15) * shade
     scene: Image_HWC = np.clip(palette.astype(np.float32)[leaf_of] * light[:, :, None], 0.0, 1.0)
     return scene
@@ -77,7 +78,7 @@ def photograph(rng: np.random.Generator, side_px: int) -> Image_HWC:
     lens = rng.uniform(0.6, 0.9)
     light = ndimage.gaussian_filter1d(scene, lens, axis=0, truncate=3)
     light = ndimage.gaussian_filter1d(light, lens, axis=1, truncate=3)
-    electrons = rng.uniform(100, 500)  # at full scale; shot noise has variance light / electrons
+    electrons = rng.uniform(150, 300)  # at full scale; shot noise has variance light / electrons
     noise = rng.standard_normal(light.shape, dtype=np.float32)
     raw = light + noise * np.sqrt(light / np.float32(electrons) + np.float32(rng.uniform(0.001, 0.004) ** 2))
     mosaic = demosaic(raw, phase=(int(rng.integers(2)), int(rng.integers(2))))
@@ -119,14 +120,22 @@ class Decoder:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, *, strength: float) -> "Decoder":
-        """Return a layer whose weights scatter by the share `strength` around smooth ones."""
-        smooth = np.outer([1, 2, 1], [1, 2, 1]).astype(np.float32) / 16
-        scattered = smooth * (1 + strength * rng.standard_normal((3, 3), dtype=np.float32))
-        return cls(transposed=bool(rng.random() < 0.5), kernel=scattered / scattered.sum())
+        """Return a layer whose weights scatter by the share `strength` around smooth ones.
+
+        Smooth is a cubic B-spline for the transposed convolution (5 taps), and nearest neighbour with 1, 2, 1 comes
+        close to it: both blur alike, and scatter is what leaves the checkerboard.
+        """
+        transposed = bool(rng.random() < 0.5)
+        taps = [1, 4, 6, 4, 1] if transposed else [1, 2, 1]
+        smooth = np.outer(taps, taps).astype(np.float32)
+        # Unequal phases of a transposed convolution modulate flat areas too, and cost bytes at a tenth of the scatter.
+        scatter = strength / 10 if transposed else strength
+        scattered = smooth * (1 + scatter * rng.standard_normal(smooth.shape, dtype=np.float32))
+        return cls(transposed=transposed, kernel=scattered / scattered.sum())
 
     def __call__(self, small_HWC: Image_HWC) -> Image_HWC:
         """Return the image at twice the resolution; a flat image keeps its mean."""
-        if self.transposed:  # stride 2 doesn't divide kernel 3: some pixels get more taps than others
+        if self.transposed:  # stride 2 doesn't divide kernel 5: some pixels get more taps than others
             spread = np.zeros((small_HWC.shape[0] * 2, small_HWC.shape[1] * 2, 3), dtype=np.float32)
             spread[::2, ::2] = 4 * small_HWC
         else:
@@ -140,23 +149,33 @@ def imitate(
 ) -> Image_HWC:
     """Return the photograph as a generator would paint it: a quarter of its resolution, upsampled by two layers.
 
-    Noise enters before each layer, as StyleGAN's does, and its level is bisected until `num_bytes` (the size of the
-    compressed file) is that of the photograph: otherwise the duller picture would betray itself by its file size.
-    Where the layers' own pattern alone already takes more bytes, weaker layers are drawn. Sides must divide by 4.
+    Noise enters before each layer, as StyleGAN's does. Mean and contrast of each colour are set to the photograph's,
+    and the noise level is bisected until `num_bytes` (the size of the compressed file) is the photograph's too:
+    otherwise the duller picture would betray itself by them. Where the layers' own pattern alone already takes more
+    bytes, weaker layers are drawn. Sides must divide by 4.
     """
     budget = num_bytes(photo_HWC)
     small = shrink(shrink(photo_HWC))
     for attempt in range(4):
         first, second = (Decoder.draw(rng, strength=strength * 0.5**attempt) for _ in range(2))
         painted = second(first(small))
-        if num_bytes(painted) < 0.9 * budget:
+        if num_bytes(_with_tone_of(photo_HWC, painted)) < 0.9 * budget:
             break
-    detail = second(first(_latent_noise(rng, small.shape)) + 0.7 * _latent_noise(rng, first(small).shape))
-    low, high = 0.0, 0.2
+    detail = second(first(_latent_noise(rng, small.shape)) + FINE_NOISE * _latent_noise(rng, first(small).shape))
+    low, high = 0.0, 0.3
     for _ in range(6):
         level = np.float32((low + high) / 2)
-        low, high = (float(level), high) if num_bytes(painted + level * detail) < budget else (low, float(level))
-    return np.clip(painted + np.float32((low + high) / 2) * detail, 0.0, 1.0)
+        size = num_bytes(_with_tone_of(photo_HWC, painted + level * detail))
+        low, high = (float(level), high) if size < budget else (low, float(level))
+    return _with_tone_of(photo_HWC, painted + np.float32((low + high) / 2) * detail)
+
+
+def _with_tone_of(photo_HWC: Image_HWC, image_HWC: Image_HWC) -> Image_HWC:
+    """Return the image with the photograph's mean and deviation in each colour."""
+    gain = photo_HWC.std(axis=(0, 1)) / np.maximum(image_HWC.std(axis=(0, 1)), np.float32(1e-4))
+    shifted = (image_HWC - image_HWC.mean(axis=(0, 1))) * gain + photo_HWC.mean(axis=(0, 1))
+    toned: Image_HWC = np.clip(shifted, 0.0, 1.0)
+    return toned
 
 
 def _latent_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> Image_HWC:
