@@ -27,7 +27,7 @@ demo: $(STAMP)
 	cp .cache/synthetic/*/test/real/00000[0-2].jpg $$run/pictures/ && \
 	for file in .cache/synthetic/*/test/fake/00000[0-2].jpg; do cp $$file $$run/pictures/fake-$$(basename $$file); done && \
 	.venv/bin/veriscope predict $$run/bundle $$run/pictures && \
-	printf '\n%s\n' "The demo is done. Open, and type next:" \
+	printf '%s\n' "" "The demo is done. Open, and type next:" \
 	  "  report:  $$run/evaluation/report.html" \
 	  "  bundle:  $$run/bundle  (its MODEL_CARD.md says what it can and can't do)" \
 	  "  source .venv/bin/activate" \

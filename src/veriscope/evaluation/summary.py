@@ -22,13 +22,13 @@ def print_summary(
     judgement: Judgement, table: PredictionTable, facts: ReportFacts, *, folder: Path, bundle: Path, console: Console
 ) -> None:
     """Print warnings, the verdict, the main figures at every threshold, and where the report and the rest lie."""
-    console.print(f"[bold]{escape(facts.title)}[/]: {escape(facts.subset)}", highlight=False)
+    console.print(f"[bold]{escape(facts.title)}[/]: {escape(facts.subset)}", highlight=False, soft_wrap=True)
     for text in facts.warnings:
-        console.print(f"[bold red]Don't trust these figures.[/] {escape(text)}", highlight=False)
+        console.print(f"[bold red]Don't trust these figures.[/] {escape(text)}", highlight=False, soft_wrap=True)
     for text in facts.notices:
-        console.print(f"[yellow]{escape(text)}[/]", highlight=False)
+        console.print(f"[yellow]{escape(text)}[/]", highlight=False, soft_wrap=True)
     for text in judgement.verdict():
-        console.print(escape(text), highlight=False)
+        console.print(escape(text), highlight=False, soft_wrap=True)
     grid = Table(box=box.SIMPLE, pad_edge=False)
     grid.add_column("")
     for name, threshold in judgement.thresholds.items():
