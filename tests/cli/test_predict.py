@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -159,7 +160,9 @@ def test_a_closed_pipe_and_an_interrupt_end_without_a_traceback(bundle: str, tmp
     (picture,) = write_pictures(tmp_path, 1)
     command = [sys.executable, "-m", "veriscope.cli", "predict", bundle, *[str(picture)] * 20_000, "--workers", "1"]
     piped = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    stopped = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A shell's background jobs ignore Ctrl-C, and pass that on to what they start.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    stopped = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
     assert piped.stdout is not None
     assert stopped.stdout is not None
     assert piped.stdout.readline()
