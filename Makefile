@@ -23,10 +23,7 @@ demo: $(STAMP)
 	@run=$(DEMO); \
 	$(PY) train.py experiment=demo paths.run_dir=$$run && \
 	$(PY) evaluate.py bundle=$$run/bundle data=synthetic paths.run_dir=$$run/evaluation && \
-	mkdir -p $$run/pictures && \
-	cp .cache/synthetic/*/test/real/00000[0-2].jpg $$run/pictures/ && \
-	for file in .cache/synthetic/*/test/fake/00000[0-2].jpg; do cp $$file $$run/pictures/fake-$$(basename $$file); done && \
-	.venv/bin/veriscope predict $$run/bundle $$run/pictures && \
+	.venv/bin/veriscope predict $$run/bundle $$(ls -dt .cache/synthetic/*/test | head -1)/*/00000[0-2].jpg && \
 	printf '%s\n' "" "The demo is done. Open, and type next:" \
 	  "  report:  $$run/evaluation/report.html" \
 	  "  bundle:  $$run/bundle  (its MODEL_CARD.md says what it can and can't do)" \
