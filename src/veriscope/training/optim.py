@@ -26,11 +26,13 @@ def build_scheduler(
     phase: PhaseConfig, optimizer: Optimizer, *, total_steps: int, total_epochs: int, monitor: str
 ) -> dict[str, Any] | None:
     """Return Lightning's scheduler dict for one phase; None for a constant learning rate."""
-    if phase.lr_schedule == "constant":
-        return None
+    if phase.lr_schedule == "constant" or (phase.lr_schedule == "one_cycle" and total_steps < 3):
+        return None  # a cycle needs a step up and a step down
     if phase.lr_schedule == "one_cycle":
         peaks = [group["lr"] for group in optimizer.param_groups]
-        one_cycle = OneCycleLR(optimizer, max_lr=peaks, total_steps=total_steps, pct_start=phase.warmup_fraction)
+        # torch divides by (rising steps - 1).
+        rising = max(phase.warmup_fraction, 1.5 / total_steps)
+        one_cycle = OneCycleLR(optimizer, max_lr=peaks, total_steps=total_steps, pct_start=rising)
         return {"scheduler": one_cycle, "interval": "step"}
     if phase.lr_schedule == "cosine":
         cosine = CosineAnnealingLR(optimizer, T_max=total_epochs, eta_min=phase.min_lr)

@@ -4,7 +4,7 @@ from rich.console import Console
 
 from veriscope.config.schema import RunConfig
 from veriscope.config.targets import resolve
-from veriscope.models.detector import check_model
+from veriscope.models.detector import build_detector, check_model
 from veriscope.provenance import collect, source_commit
 from veriscope.training.data import prepare_data
 from veriscope.training.fit import check_hardware, run_training
@@ -14,16 +14,20 @@ from veriscope.training.run_folder import RunFolder
 
 
 def check(config: RunConfig) -> None:
-    """Find what the schema can't see, before any data is read.
+    """Find what the schema can't see, before any data is read or any folder made.
 
     Raises:
-        ConfigError, ModelError: a part that doesn't exist, an argument that it doesn't take, hardware that isn't there.
+        ConfigError, ModelError: a part that doesn't exist, an argument that it doesn't take, hardware or weights that
+            can't be had.
 
     """
     check_model(config.model)
     for name, spec in config.callbacks.extra.items():
         resolve(spec, key=f"callbacks.extra.{name}")
     check_hardware(config.trainer)
+    num_processes(config.trainer)
+    # Once here: else every process downloads the weights for itself, or fails to.
+    build_detector(config.model)
 
 
 def start_run(config: RunConfig, folder: RunFolder, *, resume: bool) -> None:
