@@ -15,6 +15,7 @@ Functions take a NumPy Generator and return float32 arrays, HWC, values in [0, 1
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -159,23 +160,47 @@ def imitate(
     for attempt in range(4):
         first, second = (Decoder.draw(rng, strength=strength * 0.5**attempt) for _ in range(2))
         painted = second(first(small))
-        if num_bytes(_with_tone_of(photo_HWC, painted)) < 0.9 * budget:
+        if num_bytes(_Tone(photo_HWC, painted, painted).image(0.0)) < 0.9 * budget:
             break
     detail = second(first(_latent_noise(rng, small.shape)) + FINE_NOISE * _latent_noise(rng, first(small).shape))
+    tone = _Tone(photo_HWC, painted, detail)
     low, high = 0.0, 0.3
     for _ in range(6):
-        level = np.float32((low + high) / 2)
-        size = num_bytes(_with_tone_of(photo_HWC, painted + level * detail))
-        low, high = (float(level), high) if size < budget else (low, float(level))
-    return _with_tone_of(photo_HWC, painted + np.float32((low + high) / 2) * detail)
+        level = (low + high) / 2
+        low, high = (level, high) if num_bytes(tone.image(level)) < budget else (low, level)
+    return tone.image((low + high) / 2)
 
 
-def _with_tone_of(photo_HWC: Image_HWC, image_HWC: Image_HWC) -> Image_HWC:
-    """Return the image with the photograph's mean and deviation in each colour."""
-    gain = photo_HWC.std(axis=(0, 1)) / np.maximum(image_HWC.std(axis=(0, 1)), np.float32(1e-4))
-    shifted = (image_HWC - image_HWC.mean(axis=(0, 1))) * gain + photo_HWC.mean(axis=(0, 1))
-    toned: Image_HWC = np.clip(shifted, 0.0, 1.0)
-    return toned
+class _Tone:
+    """Gives painted + level * detail the photograph's mean and deviation in each colour.
+
+    The moments of the sum follow from those of its parts, so that trying a level costs one pass over the pixels.
+    """
+
+    def __init__(self, photo_HWC: Image_HWC, painted_HWC: Image_HWC, detail_HWC: Image_HWC) -> None:
+        photo, painted, detail = (image.reshape(-1, 3) for image in (photo_HWC, painted_HWC, detail_HWC))
+        self._target_mean, self._target_var, _ = _moments(photo, photo)
+        self._painted_mean, self._painted_var, _ = _moments(painted, painted)
+        self._detail_mean, self._detail_var, _ = _moments(detail, detail)
+        self._covariance = _moments(painted, detail)[2]
+        self._painted, self._detail = painted_HWC, detail_HWC
+
+    def image(self, level: float) -> Image_HWC:
+        """Return the toned image, clipped to [0, 1]."""
+        variance = self._painted_var + 2 * level * self._covariance + level**2 * self._detail_var
+        gain = np.sqrt(self._target_var / np.maximum(variance, 1e-8))
+        offset = self._target_mean - gain * (self._painted_mean + level * self._detail_mean)
+        mixed = self._painted + np.float32(level) * self._detail
+        toned: Image_HWC = np.clip(mixed * gain.astype(np.float32) + offset.astype(np.float32), 0.0, 1.0)
+        return toned
+
+
+def _moments(one: Image_HWC, other: Image_HWC) -> tuple[Any, Any, Any]:
+    """Return mean and variance of `one`, and its covariance with `other`, each per colour."""
+    ones = np.ones(len(one), dtype=np.float32)
+    mean, other_mean = (ones @ one) / len(one), (ones @ other) / len(other)
+    variance = np.einsum("nc,nc->c", one, one) / len(one) - mean**2
+    return mean, variance, np.einsum("nc,nc->c", one, other) / len(one) - mean * other_mean
 
 
 def _latent_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> Image_HWC:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from veriscope.config.schema import SyntheticConfig
-from veriscope.data.scenes import Image_HWC, imitate, photograph
+from veriscope.data.scenes import FINE_NOISE, Image_HWC, imitate, photograph
 from veriscope.types import CLASS_NAMES, FAKE, Split
 
 SYNTHETIC_NOTICE = (
@@ -26,7 +26,7 @@ SYNTHETIC_NOTICE = (
     "they are no claim about real deepfakes."
 )
 
-VERSION = 2  # part of the cache key: raise it when the pictures change
+VERSION = 3  # part of the cache key: raise it when the pictures change
 MARKER = ".complete.json"  # hidden: scans leave it out without a word
 
 # Spread of the generator's weights. Together with scenes.FINE_NOISE it decides how easy the data are, and they are
@@ -56,7 +56,12 @@ def ensure_synthetic(config: SyntheticConfig, cache_dir: Path, *, progress: Prog
     sizes. A folder counts only with its marker, and is built elsewhere and renamed: a kill leaves nothing behind that
     looks finished. `progress(done, total)` is called in the calling process.
     """
-    description = {"version": VERSION, "strength": TRACE_STRENGTH, **config.model_dump(mode="json")}
+    description = {
+        "version": VERSION,
+        "strength": TRACE_STRENGTH,
+        "fine_noise": float(FINE_NOISE),
+        **config.model_dump(mode="json"),
+    }
     key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
     folder = cache_dir / f"{config.size_px}px-{key}"
     if (folder / MARKER).exists():

@@ -113,8 +113,10 @@ def test_finished_folder_is_used_again_and_settings_make_another(tmp_path, monke
     assert ensure_synthetic(config, tmp_path) == root
     assert (root / "train/real/000000.jpg").stat().st_mtime_ns == stamp
     assert ensure_synthetic(config.model_copy(update={"seed": 1}), tmp_path) != root
-    monkeypatch.setattr(synthetic, "VERSION", 99)
-    assert ensure_synthetic(config, tmp_path) != root
+    for constant in ("VERSION", "TRACE_STRENGTH", "FINE_NOISE"):  # a cache must not outlive what made it
+        with monkeypatch.context() as patch:
+            patch.setattr(synthetic, constant, 99)
+            assert ensure_synthetic(config, tmp_path) != root
 
 
 def test_a_kill_leaves_nothing_that_looks_finished(tmp_path, monkeypatch):
