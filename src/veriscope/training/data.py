@@ -113,8 +113,12 @@ class DetectionDataModule(pl.LightningDataModule):
         return self._loader(dataset, shuffle=True, drop_last=drop_last)
 
     def val_dataloader(self) -> Any:
-        """Return every val image in order; ranks are padded to equal length, and `index` tells the copies."""
-        return self._loader(self._dataset(self._val, "eval", None), shuffle=False, drop_last=False)
+        """Return every val image; ranks are padded to equal length, and `index` tells the copies.
+
+        In order, unless only some batches are wanted: the first ones would hold one class alone.
+        """
+        shuffle = self._config.trainer.limit_val_batches is not None
+        return self._loader(self._dataset(self._val, "eval", None), shuffle=shuffle, drop_last=False)
 
     def val_labels(self) -> np.ndarray[Any, np.dtype[np.int8]]:
         """Labels of val by index."""

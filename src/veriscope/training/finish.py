@@ -139,6 +139,8 @@ def _say(config: RunConfig, folder: RunFolder, judgement: Judgement, console: Co
     data = f"data={config.data.name}"
     if config.data.kind == "folder" and config.data.root is not None and config.data.name in ("folder", "custom"):
         data += f" data.root={config.data.root}"
+    elif config.data.kind == "folder" and config.paths.data != Path("data"):
+        data += f" paths.data={config.paths.data}"
     if config.data.file is not None:
         data += f" data.file={config.data.file}"
     lines = [

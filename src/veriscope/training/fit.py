@@ -159,6 +159,8 @@ def _build_trainer(
     processes = trainer.num_nodes * (trainer.devices if isinstance(trainer.devices, int) else 1)
     # Lightning's messages and its advice on worker counts are about its own defaults, not about this run.
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+    # Depthwise kernels are the same bytes in both orders; DDP only says that it copies them.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     return pl.Trainer(
         accelerator=trainer.accelerator,
