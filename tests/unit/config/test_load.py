@@ -120,7 +120,7 @@ def test_targets_stay_inside_the_allowed_packages_and_bind() -> None:
         (["model.head.dropuot=0.3"], ["'dropout'"]),
         (["trainer.devices=0"], ["trainer.devices"]),
         (["model.backbone.name=xceptoin"], ["xceptoin", "xception"]),
-        (["data=rvf10k", "paths.data=/nowhere"], ["/nowhere/rvf10k", "data.root"]),
+        (["data=rvf10k", "paths.data=/nowhere", "model.backbone.pretrained=false"], ["/nowhere/rvf10k", "data.root"]),
     ],
 )
 def test_the_command_line_answers_in_a_line_or_two_without_traceback(arguments: list[str], words: list[str]) -> None:
