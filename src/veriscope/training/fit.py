@@ -14,7 +14,7 @@ from veriscope.config.schema import RunConfig, TrainerConfig
 from veriscope.config.targets import resolve
 from veriscope.errors import ConfigError, DataError, RunError
 from veriscope.models.detector import Detector, build_detector
-from veriscope.models.precision import native_bf16
+from veriscope.models.precision import resolve_precision
 from veriscope.training.data import DetectionDataModule, PreparedData, prepare_data
 from veriscope.training.finish import finish_run
 from veriscope.training.history import HistoryCallback
@@ -37,10 +37,10 @@ def check_hardware(config: TrainerConfig) -> None:
 
 def lightning_precision(config: TrainerConfig) -> str:
     """Return Lightning's word for the configured precision; auto is bf16 where the hardware multiplies it natively."""
-    gpu = config.accelerator != "cpu" and torch.cuda.is_available()
-    auto = "bf16" if native_bf16(torch.device("cuda" if gpu else "cpu")) else "fp32"
-    name = auto if config.precision == "auto" else config.precision
-    return {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[name]
+    if config.precision == "fp16":
+        return "16-mixed"
+    device = torch.device("cuda" if config.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+    return {"fp32": "32-true", "bf16": "bf16-mixed"}[resolve_precision(config.precision, device)]
 
 
 def run_training(config: RunConfig, folder: RunFolder, *, resume: bool) -> None:
