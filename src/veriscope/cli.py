@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from veriscope import __version__
-from veriscope.errors import VeriscopeError
+from veriscope.errors import VeriscopeError, machine_trouble
 
 if TYPE_CHECKING:
     # "_SubParsersAction" is argparse's own name for what add_subparsers returns.
@@ -34,6 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("veriscope: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        trouble = machine_trouble(error)
+        if trouble is None:
+            raise
+        print(f"veriscope: {trouble}", file=sys.stderr)
+        return VeriscopeError.exit_code
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,6 +1,7 @@
 """The errors that a person can mend: each says what, where and how; the entry points turn them into exit code 2."""
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -41,6 +42,25 @@ class BundleError(VeriscopeError):
 
 class RunError(VeriscopeError):
     """A run folder or a training run that can't go on."""
+
+
+def machine_trouble(error: BaseException) -> str | None:
+    """Return what happened and how to mend it where the machine is the cause (disk, memory), else None: a bug."""
+    text = str(error)
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # torch.save and Arrow report a full disk by text alone.
+    if full or "No space left on device" in text or "PytorchStreamWriter failed writing" in text:
+        return "the disk is full; free some space."
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for its name
+        return "the GPU's memory is full; take a smaller data.batch_size (trainer.accumulate_batches makes up for it)."
+    if isinstance(error, MemoryError):
+        return "memory is full; take a smaller data.batch_size or fewer data.num_workers."
+    if "DataLoader worker" in text and ("killed by signal" in text or "exited unexpectedly" in text):
+        return (
+            "a loader process was killed, by hand or because memory (in a container also /dev/shm) is full; "
+            "take fewer data.num_workers, 0 for none."
+        )
+    return None
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

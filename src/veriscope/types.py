@@ -79,6 +79,9 @@ class Threshold(Frozen):
     chosen_on: str
 
 
+DEFAULT_THRESHOLD = Threshold(value=0.5, rule="fixed", chosen_on="none")
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The answer for one picture. `label` is None, and `error` the reason, where there is no verdict."""

@@ -21,7 +21,7 @@ from veriscope.config.schema import ModelConfig
 from veriscope.errors import BundleError, ModelError, nearest
 from veriscope.models.backbones import describe_weights
 from veriscope.models.detector import Detector, build_detector
-from veriscope.types import Calibration, InputSpec, Threshold
+from veriscope.types import DEFAULT_THRESHOLD, Calibration, InputSpec, Threshold
 
 WEIGHTS_NAME = "weights.safetensors"
 RECORD_NAME = "bundle.json"
@@ -137,7 +137,7 @@ def save_bundle(
             veriscope_version=__version__,
             model=_portable(detector.config),
             calibration=calibration,
-            thresholds={"default": Threshold(value=0.5, rule="fixed", chosen_on="none"), **thresholds},
+            thresholds={"default": DEFAULT_THRESHOLD, **thresholds},
             training=training,
             weights_sha256=file_sha256(temporary / WEIGHTS_NAME),
             num_parameters=detector.num_parameters,

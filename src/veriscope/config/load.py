@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
-from veriscope.errors import ConfigError, VeriscopeError, nearest
+from veriscope.errors import ConfigError, VeriscopeError, machine_trouble, nearest
 
 CONF_DIR = Path(__file__).resolve().parents[3] / "conf"
 Model = TypeVar("Model", bound=BaseModel)
@@ -41,6 +41,11 @@ def run_entry_point(config_name: str, schema: type[BaseModel], task: Callable[[d
             task(to_plain(config))
         except VeriscopeError as error:
             _stop(str(error), error.exit_code)
+        except Exception as error:
+            trouble = machine_trouble(error)
+            if trouble is None:
+                raise
+            _stop(trouble, VeriscopeError.exit_code)
 
     sys.argv[1:] = command_line(sys.argv[1:], schema)
     entry = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import uuid
 import zlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.ipc as ipc
 
 from veriscope.errors import DataError
+from veriscope.files import whole_or_not_at_all
 from veriscope.types import ClassName, Sample, Split
 
 Labels = npt.NDArray[np.int8]
@@ -112,11 +112,13 @@ class Manifest:
     def save(self, path: Path) -> "Manifest":
         """Write the Arrow IPC file (whole or not at all); return the manifest mapped from it."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
         table = self._table.replace_schema_metadata({_ROOT_KEY: os.fsencode(self.root)})
-        with pa.OSFile(os.fspath(temporary), "wb") as sink, ipc.new_file(sink, table.schema) as writer:
+        with (
+            whole_or_not_at_all(path) as temporary,
+            pa.OSFile(os.fspath(temporary), "wb") as sink,
+            ipc.new_file(sink, table.schema) as writer,
+        ):
             writer.write_table(table)
-        temporary.replace(path)
         return Manifest.open(path)
 
     def __len__(self) -> int:

@@ -10,24 +10,22 @@ from veriscope.config.schema import DataConfig
 from veriscope.data.manifest import Manifest
 from veriscope.data.readers import read_manifest_file
 from veriscope.data.scan import scan_folder
-from veriscope.data.synthetic import Progress, ensure_synthetic
+from veriscope.data.synthetic import ensure_synthetic
 from veriscope.errors import DataError
 from veriscope.types import Split
 
 
-def load_manifest(
-    config: DataConfig, *, paths_cache: Path, both_classes: bool = True, progress: Progress | None = None
-) -> Manifest:
+def load_manifest(config: DataConfig, *, paths_cache: Path, both_classes: bool = True) -> Manifest:
     """Return the data that `config` names, mapped from a file in `paths_cache` where that can be written.
 
-    `both_classes=False` lets data of one class through, which can be evaluated but not trained on. `progress(done,
-    total)` is called while the synthetic data is made. Labels come permuted where config.shuffle_labels says so.
+    `both_classes=False` lets data of one class through, which can be evaluated but not trained on. Labels come
+    permuted where config.shuffle_labels says so.
 
     Raises:
         DataError: the source can't be used; the text says what, where and how to mend it.
 
     """
-    manifest = _load(config, paths_cache, both_classes, progress)
+    manifest = _load(config, paths_cache, both_classes)
     if config.shuffle_labels:
         manifest = shuffle_labels(manifest)
     folder = paths_cache / "manifests"
@@ -39,11 +37,11 @@ def load_manifest(
         return manifest  # a read-only or full disk: slower workers, the same result
 
 
-def _load(config: DataConfig, cache: Path, both_classes: bool, progress: Progress | None) -> Manifest:
+def _load(config: DataConfig, cache: Path, both_classes: bool) -> Manifest:
     if config.kind == "synthetic":
         if config.synthetic is None:
             raise DataError("data.kind=synthetic needs data.synthetic, see conf/data/synthetic.yaml")
-        root = ensure_synthetic(config.synthetic, cache / "synthetic", progress=progress)
+        root = ensure_synthetic(config.synthetic, cache / "synthetic")
         return scan_folder(root)
     if config.kind == "manifest":
         if config.file is None:

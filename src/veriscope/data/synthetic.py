@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from io import BytesIO
@@ -19,6 +19,7 @@ from PIL import Image
 
 from veriscope.config.schema import SyntheticConfig
 from veriscope.data.scenes import FINE_NOISE, Image_HWC, imitate, photograph
+from veriscope.progress import tracked
 from veriscope.types import CLASS_NAMES, FAKE, Split
 
 SYNTHETIC_NOTICE = (
@@ -35,7 +36,7 @@ MARKER = ".complete.json"  # hidden: scans leave it out without a word
 # saturation together reaches an AUROC of 0.565 at 0.4, 0.544 at 0.5 and 0.536 at 0.6; the trace weakens the same way.
 TRACE_STRENGTH = 0.1
 
-Progress = Callable[[int, int], None]
+CHUNK = 25  # pictures that a process makes before it reports
 
 
 class _Job(NamedTuple):
@@ -48,13 +49,13 @@ class _Job(NamedTuple):
     quality: tuple[int, int]
 
 
-def ensure_synthetic(config: SyntheticConfig, cache_dir: Path, *, progress: Progress | None = None) -> Path:
+def ensure_synthetic(config: SyntheticConfig, cache_dir: Path) -> Path:
     """Return the folder train|val|test / real|fake / *.jpg for this configuration, made where it is missing.
 
     Every picture has its own scene and its own seed from (seed, split, class, number), so nothing is shared between
     pictures, let alone splits. Both classes end as baseline JPEG, 4:2:0, of one quality range, with matched file
     sizes. A folder counts only with its marker, and is built elsewhere and renamed: a kill leaves nothing behind that
-    looks finished. `progress(done, total)` is called in the calling process.
+    looks finished.
     """
     description = {
         "version": VERSION,
@@ -71,7 +72,7 @@ def ensure_synthetic(config: SyntheticConfig, cache_dir: Path, *, progress: Prog
     try:
         for job in jobs:
             (building / job.file).parent.mkdir(parents=True, exist_ok=True)
-        _make_all(building, jobs, progress)
+        _make_all(building, jobs)
         (building / MARKER).write_text(json.dumps({"notice": SYNTHETIC_NOTICE, **description}, indent=2) + "\n")
         try:
             building.rename(folder)
@@ -98,26 +99,24 @@ def _jobs(config: SyntheticConfig) -> Iterable[_Job]:
             )
 
 
-def _make_all(folder: Path, jobs: list[_Job], progress: Progress | None) -> None:
+def _make_all(folder: Path, jobs: list[_Job]) -> None:
     """Write every picture, in several processes where that pays for their start."""
     num_processes = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2, 8, len(jobs) // 200)
-    chunks = [jobs[start : start + 25] for start in range(0, len(jobs), 25)]
-    done = 0
+    chunks = [jobs[start : start + CHUNK] for start in range(0, len(jobs), CHUNK)]
     if num_processes >= 2:
         try:
             # spawn: a fork of a process that has used torch's threads may deadlock
             with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
-                for count in pool.map(_make_chunk, [folder] * len(chunks), chunks):
-                    done += count
-                    if progress is not None:
-                        progress(done, len(jobs))
+                _wait_for(pool.map(_make_chunk, [folder] * len(chunks), chunks), len(chunks))
             return
         except BrokenProcessPool:
-            done = 0  # a script without `if __name__ == "__main__"` can't spawn: make them here, slower
-    for chunk in chunks:
-        done += _make_chunk(folder, chunk)
-        if progress is not None:
-            progress(done, len(jobs))
+            pass  # a script without `if __name__ == "__main__"` can't spawn: make them here, slower
+    _wait_for((_make_chunk(folder, chunk) for chunk in chunks), len(chunks))
+
+
+def _wait_for(chunks: Iterable[int], total: int) -> None:
+    for _ in tracked(chunks, doing=f"making the built-in pictures, {CHUNK} at a time", total=total):
+        pass
 
 
 def _make_chunk(folder: Path, jobs: list[_Job]) -> int:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from matplotlib.patches import Rectangle
 from veriscope.evaluation.calibration import calibration_bins, expected_calibration_error
 from veriscope.evaluation.metrics import auroc, average_precision, confusion, pr_curve, roc_curve
 from veriscope.evaluation.predictions import PredictionTable
+from veriscope.files import whole_or_not_at_all
 from veriscope.types import CLASS_NAMES, FAKE, REAL, Threshold
 
 # Okabe & Ito 2008: told apart with every common colour blindness. The report swaps them for CSS variables.
@@ -215,10 +215,8 @@ def history_picture(history: Path) -> Picture | None:
 def save_png(picture: Picture, path: Path, *, dots_per_inch: int = 150) -> Path:
     """Write the picture on white as PNG, whole or not at all, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with mpl.rc_context(_STYLE):
-        picture.savefig(partial, format="png", dpi=dots_per_inch, facecolor="white")
-    partial.replace(path)
+    with whole_or_not_at_all(path) as temporary, mpl.rc_context(_STYLE):
+        picture.savefig(temporary, format="png", dpi=dots_per_inch, facecolor="white")
     return path
 
 

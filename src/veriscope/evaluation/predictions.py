@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
 from veriscope.errors import DataError
+from veriscope.files import whole_or_not_at_all
 from veriscope.types import CLASS_NAMES, FAKE, REAL, Calibration, Frozen
 
 PARQUET_NAME = "predictions.parquet"
@@ -156,10 +156,10 @@ class PredictionTable:
         target.mkdir(parents=True, exist_ok=True)
         packed = self.meta.model_dump_json().encode()
         parquet, csv = target / PARQUET_NAME, target / CSV_NAME
-        pq.write_table(self.table.replace_schema_metadata({_METADATA_KEY: packed}), _partial(parquet))
-        _partial(parquet).replace(parquet)
-        pa.csv.write_csv(_spreadsheet_safe(self.table), _partial(csv))
-        _partial(csv).replace(csv)
+        with whole_or_not_at_all(parquet) as temporary:
+            pq.write_table(self.table.replace_schema_metadata({_METADATA_KEY: packed}), temporary)
+        with whole_or_not_at_all(csv) as temporary:
+            pa.csv.write_csv(_spreadsheet_safe(self.table), temporary)
         return parquet
 
     def __len__(self) -> int:
@@ -215,10 +215,6 @@ def _floats(values: Iterable[float | None]) -> list[float | None]:
 def _score(logit: float | None, calibration: Calibration) -> float | None:
     # A NaN or infinite logit gets no score here; the table's check names the row.
     return None if logit is None or not math.isfinite(logit) else calibration.score(logit)
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 
 def _spreadsheet_safe(table: pa.Table) -> pa.Table:

@@ -1,7 +1,6 @@
 """report.html, one self-contained page for people, and report.json, the same for machines."""
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from veriscope.evaluation.judge import LEVEL, Figure, Judgement
 from veriscope.evaluation.metrics import METRICS, UNDEFINED
 from veriscope.evaluation.pictures import Tile, score_text
 from veriscope.evaluation.predictions import PredictionTable
+from veriscope.files import write_text
 from veriscope.types import CLASS_MAP_TEXT, CLASS_NAMES, Threshold
 
 SCHEMA_VERSION = 1
@@ -72,9 +72,10 @@ def write_report(
     """Write report.html and report.json into `folder`, each whole or not at all; return the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     content = report_dict(judgement, table=table, facts=facts)
-    _write(folder / JSON_NAME, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(folder / JSON_NAME, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     page = render(judgement, table=table, pictures=pictures, tiles=tiles, facts=facts)
-    return _write(folder / HTML_NAME, page)
+    write_text(folder / HTML_NAME, page)
+    return folder / HTML_NAME
 
 
 def report_dict(judgement: Judgement, *, table: PredictionTable, facts: ReportFacts) -> dict[str, Any]:
@@ -210,10 +211,3 @@ def _number_text(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _write(path: Path, text: str) -> Path:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-    partial.replace(path)
-    return path

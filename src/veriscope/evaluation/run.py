@@ -1,8 +1,6 @@
 """One evaluation from a bundle and data to a folder with table, figures, pictures and report."""
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 from rich.console import Console
-from rich.progress import track
 
 from veriscope.augment.corruptions import corrupt, parse_corruption
 from veriscope.bundle.bundle import Bundle, load_bundle
@@ -29,6 +26,8 @@ from veriscope.evaluation.predictions import PredictionTable, TableMeta
 from veriscope.evaluation.report import ReportFacts, write_report
 from veriscope.evaluation.subset import Chosen, choose_subset
 from veriscope.evaluation.summary import print_summary
+from veriscope.files import whole_or_not_at_all
+from veriscope.progress import tracked
 
 Pixels = npt.NDArray[np.uint8]
 Transform = Callable[[Pixels], Pixels]
@@ -89,16 +88,12 @@ def _folder_in_making(output_dir: Path) -> Iterator[Path]:
     """Yield a folder beside `output_dir` that takes its name when the block ends well, and goes when it doesn't."""
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise RunError(f"'{output_dir}' is not empty; an evaluation is written into a new folder. Name another one.")
-    temporary = output_dir.parent / f".{output_dir.name}.{os.getpid()}.partial"
-    try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise RunError(f"the folder for the evaluation can't be made: {error}") from error
-    try:
+    with whole_or_not_at_all(output_dir) as temporary:
+        try:
+            temporary.mkdir(parents=True)
+        except OSError as error:
+            raise RunError(f"the folder for the evaluation can't be made: {error}") from error
         yield temporary
-        temporary.replace(output_dir)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _transform(corruption: str | None) -> Transform | None:
@@ -129,14 +124,8 @@ def _score(config: EvaluateConfig, bundle: Bundle, chosen: Chosen, *, transform:
     )
     manifest = chosen.manifest
     paths = (manifest.absolute_path(index) for index in range(len(manifest)))
-    console = Console(stderr=True)
-    answers = track(
-        scorer.score_paths(paths, transform=transform),
-        description=f"judging {chosen.name}",
-        total=len(manifest),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
+    answers = tracked(
+        scorer.score_paths(paths, transform=transform), doing=f"judging {chosen.name}", total=len(manifest)
     )
     scored = []
     for answer in answers:

@@ -9,7 +9,6 @@ from veriscope.types import CLASS_NAMES, Threshold
 
 Rule = Literal["youden", "accuracy"]
 
-DEFAULT_THRESHOLD = Threshold(value=0.5, rule="fixed at 0.5", chosen_on="none")
 
 _RULE_TEXT: dict[Rule, str] = {
     "youden": "largest recall of fakes minus false alarms (Youden 1950)",

@@ -2,17 +2,17 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from veriscope.bundle.bundle import load_bundle
 from veriscope.bundle.scorer import Scorer
 from veriscope.errors import DataError
 from veriscope.predict.images import collect_images, judge_images
 from veriscope.predict.output import Format, footer, open_output, write_verdicts
+from veriscope.progress import tracked
 from veriscope.types import Verdict
 
 SUFFIX_FORMATS: dict[str, Format] = {".json": "json", ".csv": "csv", ".txt": "lines", ".tsv": "lines"}
@@ -44,9 +44,9 @@ def run_predict(arguments: argparse.Namespace) -> int:
             counts[verdict.label] += 1
             yield verdict
 
-    with open_output(arguments.output) as stream, _progress(console, len(paths)) as advance:
-        verdicts = advance(counted(judge_images(scorer, paths, threshold=threshold)))
-        # The table is printed after the last verdict, when the bar is complete.
+    with open_output(arguments.output) as stream:
+        answers = counted(judge_images(scorer, paths, threshold=threshold))
+        verdicts = tracked(answers, doing="judging", total=len(paths))
         write_verdicts(verdicts, stream, form=form, bundle=bundle, threshold=threshold)
     total = f"{counts['fake']} fake, {counts['real']} real" + (f", {counts[None]} no verdict" if counts[None] else "")
     console.print(f"{total}. {footer(bundle, threshold)}", style="dim", highlight=False, markup=False, soft_wrap=True)
@@ -65,32 +65,3 @@ def _format(arguments: argparse.Namespace) -> Format:
     if output.suffix.lower() not in SUFFIX_FORMATS:
         raise DataError(f"--output '{output}': take --json or --csv, or one of the endings {', '.join(SUFFIX_FORMATS)}")
     return SUFFIX_FORMATS[output.suffix.lower()]
-
-
-class _progress:  # noqa: N801 - used as a function
-    """Context manager: a bar on standard error where that is a terminal; yields a pass-through that advances it."""
-
-    def __init__(self, console: Console, total: int) -> None:
-        self._progress = Progress(
-            TextColumn("judging"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._progress.add_task("judging", total=total)
-
-    def __enter__(self) -> Callable[[Iterator[Verdict]], Iterator[Verdict]]:
-        self._progress.start()
-        return self._advance
-
-    def _advance(self, verdicts: Iterator[Verdict]) -> Iterator[Verdict]:
-        for verdict in verdicts:
-            yield verdict
-            self._progress.advance(self._task)
-        self._progress.stop()  # before the table is printed, which would break the bar
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from veriscope.bundle.bundle import Bundle
 from veriscope.errors import DataError
+from veriscope.files import whole_or_not_at_all
 from veriscope.types import CLASS_MAP_TEXT, Threshold, Verdict
 
 Format = Literal["table", "lines", "json", "csv"]
@@ -128,12 +128,8 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
         yield sys.stdout
         sys.stdout.flush()
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as stream:
+        with whole_or_not_at_all(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
             yield stream
-        temporary.replace(path)
     except OSError as error:
         raise DataError(f"'{path}' can't be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

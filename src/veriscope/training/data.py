@@ -17,6 +17,7 @@ from veriscope.data.manifest import Manifest
 from veriscope.data.sources import load_manifest
 from veriscope.data.splits import Cut, cut
 from veriscope.errors import DataError, RunError
+from veriscope.files import whole_or_not_at_all
 from veriscope.training.run_folder import RunFolder
 from veriscope.types import CLASS_NAMES
 
@@ -83,9 +84,8 @@ def _write_split(parts: Cut, folder: RunFolder) -> None:
             rows += [(part.sample(i).path, part.sample(i).label, name) for i in range(len(part))]
     paths, labels, splits = zip(*rows, strict=True)
     table = pa.table({"path": paths, "label": pa.array(labels, pa.int8()), "split": splits})
-    temporary = file.with_suffix(".tmp")
-    pq.write_table(table, temporary)
-    temporary.replace(file)
+    with whole_or_not_at_all(file) as temporary:
+        pq.write_table(table, temporary)
 
 
 class DetectionDataModule(pl.LightningDataModule):

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 
 from veriscope.bundle.bundle import Bundle, TrainingFacts, save_bundle
 from veriscope.bundle.scorer import Scored, Scorer
@@ -19,13 +18,15 @@ from veriscope.evaluation.judge import Judgement, judge
 from veriscope.evaluation.pictures import choose_rows, load_tiles, sheet
 from veriscope.evaluation.predictions import PredictionTable, TableMeta
 from veriscope.evaluation.threshold import choose_threshold
+from veriscope.files import write_text
 from veriscope.models.detector import Detector
+from veriscope.progress import tracked
 from veriscope.provenance import device_name, source_commit
 from veriscope.training.data import PreparedData
 from veriscope.training.history import read_history
 from veriscope.training.loggers import RunLogger
-from veriscope.training.run_folder import RunFolder, write_atomically
-from veriscope.types import Calibration
+from veriscope.training.run_folder import RunFolder
+from veriscope.types import DEFAULT_THRESHOLD, Calibration
 
 MAIN_FIGURES = ("auroc", "ap", "accuracy", "balanced_accuracy", "eer", "log_loss", "brier")
 
@@ -35,10 +36,10 @@ def finish_run(
 ) -> None:
     """Write `bundle/`, `validation/` and the pictures of the run, log them, and say what to type next."""
     val = data.cut.val
-    scored = _score(config, val, detector, console)
+    scored = _score(config, val, detector)
     calibration, table = _calibrate(config, data, scored)
     threshold = choose_threshold(table.labels, table.scores, chosen_on=f"{config.data.name} val")
-    judgement = judge(table, thresholds={"val": threshold}, seed=config.seed)
+    judgement = judge(table, thresholds={"default": DEFAULT_THRESHOLD, "val": threshold}, seed=config.seed)
     bundle = save_bundle(
         folder.bundle,
         detector=detector,
@@ -48,12 +49,12 @@ def finish_run(
         notices=(SYNTHETIC_NOTICE,) if config.data.kind == "synthetic" else (),
         overwrite=True,
     )
-    pictures = _write_validation(config, folder, bundle, table, scored)
+    pictures = _write_validation(config, folder, bundle, table, judgement)
     logger.log_result({f"final/{key}": judgement.metrics.get(key) for key in MAIN_FIGURES}, pictures, folder.bundle)
     _say(config, folder, judgement, console)
 
 
-def _score(config: RunConfig, val: Manifest, detector: Detector, console: Console) -> list[Scored]:
+def _score(config: RunConfig, val: Manifest, detector: Detector) -> list[Scored]:
     """Return the answers for val, by the same loop that evaluation and prediction use."""
     scorer = Scorer(
         detector,
@@ -64,8 +65,7 @@ def _score(config: RunConfig, val: Manifest, detector: Detector, console: Consol
         max_pixels=config.data.max_pixels,
     )
     answers = scorer.score_paths(val.absolute_path(index) for index in range(len(val)))
-    shown = config.trainer.progress and console.is_terminal
-    return list(track(answers, "judging val", total=len(val), console=console, disable=not shown, transient=True))
+    return list(tracked(answers, doing="judging val", total=len(val), shown=config.trainer.progress))
 
 
 def _calibrate(config: RunConfig, data: PreparedData, scored: list[Scored]) -> tuple[Calibration, PredictionTable]:
@@ -112,14 +112,13 @@ def _facts(config: RunConfig, folder: RunFolder, data: PreparedData, judgement: 
 
 
 def _write_validation(
-    config: RunConfig, folder: RunFolder, bundle: Bundle, table: PredictionTable, scored: list[Scored]
+    config: RunConfig, folder: RunFolder, bundle: Bundle, table: PredictionTable, judgement: Judgement
 ) -> dict[str, Path]:
     """Write table, figures and pictures of val; return the pictures' files by name."""
     thresholds = bundle.record.thresholds
     table = PredictionTable(table.table, table.meta.model_copy(update={"bundle_hash": bundle.weights_sha256}))
     table.write(folder.validation)
-    judgement = judge(table, thresholds=thresholds, seed=config.seed)
-    write_atomically(folder.validation / "figures.json", json.dumps(judgement.to_dict(), indent=2) + "\n")
+    write_text(folder.validation / "figures.json", json.dumps(judgement.to_dict(), indent=2) + "\n")
     files: dict[str, Path] = {}
     for name, picture in plots.figures(table, thresholds, history=folder.history).items():
         place = folder.path if name == "history" else folder.validation

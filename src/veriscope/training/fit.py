@@ -13,6 +13,7 @@ from rich.console import Console
 from veriscope.config.schema import RunConfig, TrainerConfig
 from veriscope.config.targets import resolve
 from veriscope.errors import ConfigError, DataError, RunError
+from veriscope.files import write_text
 from veriscope.models.detector import Detector, build_detector
 from veriscope.models.precision import resolve_precision
 from veriscope.training.data import DetectionDataModule, PreparedData, prepare_data
@@ -21,7 +22,7 @@ from veriscope.training.history import HistoryCallback
 from veriscope.training.loggers import RunLogger, open_loggers
 from veriscope.training.module import DetectionModule
 from veriscope.training.optim import monitor_mode
-from veriscope.training.run_folder import PhaseResult, Progress, RunFolder, write_atomically
+from veriscope.training.run_folder import PhaseResult, Progress, RunFolder
 
 
 def check_hardware(config: TrainerConfig) -> None:
@@ -249,7 +250,7 @@ class UnreadableCallback(pl.Callback):
 
     def _write(self, found: dict[str, str]) -> None:
         lines = [f'"{path}","{reason}"' for path, reason in sorted((p.replace('"', '""'), r) for p, r in found.items())]
-        write_atomically(self._file, "\n".join(["path,reason", *lines]) + "\n")
+        write_text(self._file, "\n".join(["path,reason", *lines]) + "\n")
 
     def _check(self, found: dict[str, str]) -> None:
         if len(found) > self._limit * self._num_images:

@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from rich.console import Console
 
-from veriscope.training.run_folder import write_atomically
+from veriscope.files import write_text
 
 COLUMNS = (
     "epoch", "phase", "train/loss", "val/loss", "val/auroc", "val/ap", "val/accuracy", "lr", "seconds", "images_per_s",
@@ -76,7 +76,7 @@ class HistoryCallback(pl.Callback):
         writer = csv.DictWriter(text, COLUMNS)
         writer.writeheader()
         writer.writerows(self._rows)
-        write_atomically(self._file, text.getvalue())
+        write_text(self._file, text.getvalue())
         left_s = seconds * (self._run_epochs - epoch - 1)
         parts = [
             f"epoch {epoch + 1}/{self._run_epochs} ({self._phase})",

@@ -11,6 +11,7 @@ from veriscope.data.decode import decode_image
 from veriscope.data.manifest import Manifest
 from veriscope.data.preprocess import fit_to_input
 from veriscope.errors import DecodeError
+from veriscope.files import whole_or_not_at_all
 from veriscope.types import CLASS_NAMES
 
 ROWS = 6  # pictures, three of each class
@@ -38,9 +39,8 @@ def write_preview(config: RunConfig, train: Manifest, file: Path) -> None:
         pen.text((MARGIN_PX, top + 2), title, fill="black")
         for column, tile in enumerate(tiles):
             sheet.paste(Image.fromarray(tile), (MARGIN_PX + column * step, top + TITLE_PX))
-    temporary = file.with_suffix(".tmp")
-    sheet.save(temporary, format="PNG")
-    temporary.replace(file)
+    with whole_or_not_at_all(file) as temporary:
+        sheet.save(temporary, format="PNG")
 
 
 def _examples(train: Manifest) -> list[int]:

@@ -1,9 +1,9 @@
 """What a run leaves behind, and where."""
 
 import json
-import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,18 +13,9 @@ import yaml
 from pydantic import Field
 
 from veriscope.config.schema import RunConfig
-from veriscope.errors import RunError
+from veriscope.errors import RunError, machine_trouble
+from veriscope.files import write_text
 from veriscope.types import Frozen
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` so that `path` holds either the old content or the whole new one, whatever happens meanwhile."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class PhaseResult(Frozen):
@@ -79,7 +70,7 @@ class RunFolder:
 
     def save_config(self, config: RunConfig) -> None:
         """Write the resolved configuration."""
-        write_atomically(self.config, yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False))
+        write_text(self.config, yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False))
 
     def load_config(self) -> RunConfig:
         """Return the run's configuration.
@@ -100,9 +91,9 @@ class RunFolder:
 
     def save_provenance(self, facts: dict[str, Any], *, diff: str | None) -> None:
         """Write provenance.json, and dirty.diff where the source differs from its commit."""
-        write_atomically(self.path / "provenance.json", json.dumps(facts, indent=2) + "\n")
+        write_text(self.path / "provenance.json", json.dumps(facts, indent=2) + "\n")
         if diff:
-            write_atomically(self.path / "dirty.diff", diff)
+            write_text(self.path / "dirty.diff", diff)
 
     def load_progress(self) -> Progress | None:
         """Return how far the run is; None before its first phase began."""
@@ -111,7 +102,24 @@ class RunFolder:
 
     def save_progress(self, progress: Progress) -> None:
         """Write how far the run is."""
-        write_atomically(self.path / "progress.json", progress.model_dump_json(indent=2) + "\n")
+        write_text(self.path / "progress.json", progress.model_dump_json(indent=2) + "\n")
+
+
+@contextmanager
+def naming_the_way_on(folder: RunFolder) -> Iterator[None]:
+    """Turn what the machine can be mended for (a full disk, too little memory) into an error that says how to go on.
+
+    Raises:
+        RunError: instead of such an error; every other one passes through.
+
+    """
+    try:
+        yield
+    except Exception as error:
+        trouble = machine_trouble(error)
+        if trouble is None:
+            raise
+        raise RunError(f"{trouble} Then go on with: python train.py resume={folder.path}") from error
 
 
 def create_run_folder(config: RunConfig, *, multirun_dir: Path | None) -> RunFolder:

@@ -10,7 +10,7 @@ from veriscope.training.data import prepare_data
 from veriscope.training.fit import check_hardware, run_training
 from veriscope.training.launch import launch_workers, num_processes
 from veriscope.training.preview import write_preview
-from veriscope.training.run_folder import RunFolder
+from veriscope.training.run_folder import RunFolder, naming_the_way_on
 
 
 def check(config: RunConfig) -> None:
@@ -54,6 +54,7 @@ def start_run(config: RunConfig, folder: RunFolder, *, resume: bool) -> None:
         return
     processes = num_processes(config.trainer)
     if processes * config.trainer.num_nodes == 1:
-        run_training(config, folder, resume=resume)
+        with naming_the_way_on(folder):
+            run_training(config, folder, resume=resume)
     else:
         launch_workers(folder.path, processes=processes, resume=resume)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from veriscope.errors import VeriscopeError
 from veriscope.training.fit import run_training
-from veriscope.training.run_folder import RunFolder
+from veriscope.training.run_folder import RunFolder, naming_the_way_on
 
 
 def _end_with_parent() -> None:
@@ -29,7 +29,8 @@ def main() -> int:
     _end_with_parent()
     folder = RunFolder(Path(sys.argv[1]))
     try:
-        run_training(folder.load_config(), folder, resume="--resume" in sys.argv[2:])
+        with naming_the_way_on(folder):
+            run_training(folder.load_config(), folder, resume="--resume" in sys.argv[2:])
     except VeriscopeError as error:
         if os.environ.get("LOCAL_RANK", "0") == "0":
             print(f"error: {error}", file=sys.stderr)

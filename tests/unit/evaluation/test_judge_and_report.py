@@ -14,8 +14,7 @@ from veriscope.evaluation.judge import judge
 from veriscope.evaluation.pictures import TILE_PX, choose_rows, load_tiles, score_text, sheet
 from veriscope.evaluation.predictions import PredictionTable, TableMeta
 from veriscope.evaluation.report import ReportFacts, figure_text, write_report
-from veriscope.evaluation.threshold import DEFAULT_THRESHOLD
-from veriscope.types import Calibration, Threshold
+from veriscope.types import DEFAULT_THRESHOLD, Calibration, Threshold
 
 VAL = Threshold(value=0.4, rule="youden", chosen_on="val")
 BOTH = {"default": DEFAULT_THRESHOLD, "val": VAL}

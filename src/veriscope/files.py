@@ -1,0 +1,32 @@
+"""Files that are there whole or not at all."""
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole_or_not_at_all(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`, for a file or a folder that the block makes there.
+
+    It takes the name `path` when the block ends well; what is left of it goes when the block doesn't. So `path` holds
+    the old content or the whole new one, also after kill -9 or on a full disk. The name is unlike any other's: two
+    processes, also of two machines on one file system, don't write into each other's.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all. Names of undecodable files come out with backslashes."""
+    with whole_or_not_at_all(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -1,0 +1,29 @@
+"""The bar that long work shows."""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+
+def tracked(items: Iterable[T], *, doing: str, total: int, shown: bool = True) -> Iterator[T]:
+    """Yield `items`; meanwhile standard error shows how many of `total` are through and for how long it will go on.
+
+    Where standard error is no terminal, or `shown` is False, there is no bar. It goes when the last item is through,
+    before the caller prints what came of them.
+    """
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn(doing),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not (shown and console.is_terminal),
+    )
+    with bar:
+        yield from bar.track(items, total=total)

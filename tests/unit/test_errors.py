@@ -1,0 +1,67 @@
+"""Troubles of the machine are told from bugs, by the errors that the real libraries raise."""
+
+import os
+import signal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from veriscope.errors import RunError, machine_trouble
+from veriscope.training.run_folder import RunFolder, naming_the_way_on
+
+FULL = Path("/dev/full")  # every write to it finds the disk full
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda: FULL.write_text("x" * 10_000),
+        lambda: torch.save({"weight": torch.zeros(10_000)}, FULL),
+        lambda: pq.write_table(pa.table({"x": [0.5] * 10_000}), FULL),
+    ],
+    ids=["python", "torch", "arrow"],
+)
+def test_a_full_disk_is_named_whoever_writes(write) -> None:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - which kind is the library's affair
+        write()
+    assert "disk is full" in (machine_trouble(caught.value) or "")
+
+
+class Killed(Dataset[int]):
+    """Its loader process dies as one does that the kernel ends for want of memory."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return index
+
+
+def test_a_killed_loader_process_is_named() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        list(DataLoader(Killed(), num_workers=1))
+    assert "data.num_workers" in (machine_trouble(caught.value) or "")
+
+
+def test_memory_is_named() -> None:
+    assert "data.batch_size" in (machine_trouble(torch.OutOfMemoryError("CUDA out of memory")) or "")
+    assert "data.batch_size" in (machine_trouble(MemoryError()) or "")
+
+
+def test_a_bug_stays_a_bug() -> None:
+    assert machine_trouble(ValueError("operands could not be broadcast")) is None
+    assert machine_trouble(FileNotFoundError("gone")) is None
+
+
+def test_a_training_run_says_how_to_go_on(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(RunError, match=f"free some space.*resume={tmp_path}"), naming_the_way_on(folder):
+        FULL.write_text("x")
+    with pytest.raises(KeyError), naming_the_way_on(folder):
+        raise KeyError("a bug")

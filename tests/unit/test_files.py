@@ -1,0 +1,55 @@
+"""What is written is there whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from veriscope.files import whole_or_not_at_all, write_text
+
+
+def test_a_block_that_fails_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "figures.json"
+    write_text(target, "old")
+
+    def fail_halfway() -> None:
+        with whole_or_not_at_all(target) as temporary:
+            temporary.write_text("ha")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk"):
+        fail_halfway()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_appears_whole_and_goes_when_the_block_fails(tmp_path: Path) -> None:
+    target = tmp_path / "report"
+
+    def interrupt_halfway() -> None:
+        with whole_or_not_at_all(target) as temporary:
+            temporary.mkdir()
+            (temporary / "half").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt_halfway()
+    assert list(tmp_path.iterdir()) == []
+    with whole_or_not_at_all(target) as temporary:
+        temporary.mkdir()
+        (temporary / "page").touch()
+        assert not target.exists()
+    assert [path.name for path in target.iterdir()] == ["page"]
+
+
+def test_two_writers_of_one_file_have_names_of_their_own(tmp_path: Path) -> None:
+    target = tmp_path / "figures.json"
+    with whole_or_not_at_all(target) as first, whole_or_not_at_all(target) as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert target.read_text() == "first"  # the outer block ends last
+
+
+def test_names_of_undecodable_files_can_be_written(tmp_path: Path) -> None:
+    write_text(tmp_path / "list.csv", "caf\udce9.jpg")
+    assert (tmp_path / "list.csv").read_text() == "caf\\udce9.jpg"
