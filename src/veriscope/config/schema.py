@@ -285,7 +285,8 @@ class RunConfig(Frozen):
     def _crop_fits(self) -> Self:
         if self.augment.crop_px is not None and self.model.input.fit != "crop":
             raise ValueError(
-                "augment.crop_px is a crop of native pixels, which resizing does away with; set model.input.fit=crop"
+                "augment.crop_px is a crop of native pixels, which model.input.fit=resize does away with; set "
+                "model.input.fit=crop, or augment.crop_px=null for a policy without the crop"
             )
         return self
 
@@ -296,7 +297,7 @@ class EvaluateConfig(Frozen):
     bundle: Path
     data: DataConfig
     subset: Literal["auto", "train", "val", "test", "all"] = Field(
-        default="auto", description="auto: test where the data has one, else everything the model was not trained on"
+        default="auto", description="auto: test where the data has one, else everything; refuses the data that trained the model"
     )
     corruption: str | None = Field(default=None, description="applied to every picture first, as jpeg:75")
     on_unreadable: Literal["report", "stop"] = "report"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 from tests.helpers.badfiles import READABLE, UNREADABLE, encoded, picture, png_header, write_readable, write_unreadable
+from tests.helpers.nobody import error_as_nobody
 
 from veriscope.data.decode import decode_image
 from veriscope.errors import DecodeError
@@ -149,33 +150,7 @@ def test_no_permission(tmp_path):
     path = tmp_path / "secret.jpg"
     path.write_bytes(encoded(Image.fromarray(picture()), "JPEG"))
     path.chmod(0)
-    reason = reason_as_nobody(path)
-    assert reason == "no permission to read"
-
-
-def reason_as_nobody(path):
-    """Decode in a process without root's rights, which pass every permission."""
-    if os.getuid() != 0:
-        with pytest.raises(DecodeError) as caught:
-            decode_image(path)
-        return caught.value.reason
-    for folder in (path.parent, *path.parent.parents):
-        if folder.owner() == "root" and str(folder).startswith("/tmp/"):
-            folder.chmod(0o755)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setuid(65534)
-            decode_image(path)
-            os.write(writer, b"decoded")
-        except DecodeError as error:
-            os.write(writer, error.reason.encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    os.waitpid(child, 0)
-    return os.read(reader, 1000).decode()
+    assert error_as_nobody(path, lambda: decode_image(path)) == f"{path}: no permission to read"
 
 
 def test_a_pipe_does_not_hang(tmp_path):

@@ -1,10 +1,9 @@
 import logging
-import os
-import pwd
 
 import numpy as np
 import pytest
 from tests.helpers.badfiles import write_dataset, write_unreadable
+from tests.helpers.nobody import error_as_nobody
 
 from veriscope.data.scan import scan_folder
 from veriscope.errors import DataError
@@ -162,27 +161,10 @@ def test_names_outside_ascii(tmp_path):
 
 @pytest.mark.parametrize("mode", [0o000, 0o444])
 def test_a_folder_without_permission_is_named(tmp_path, mode):
-    if os.getuid() != 0:
-        pytest.skip("needs root, to become another user with a folder of its own rights")
     touch(tmp_path, "real/1.jpg", "fake/secret/2.jpg")
     (tmp_path / "fake/secret").chmod(mode)
-    for folder in (tmp_path, *tmp_path.parents):
-        if pwd.getpwuid(folder.stat().st_uid).pw_name == "root" and len(folder.parts) > 2:
-            folder.chmod(0o755)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setuid(65534)
-            scan_folder(tmp_path)
-            os.write(writer, b"scanned")
-        except DataError as error:
-            os.write(writer, str(error).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    os.waitpid(child, 0)
-    text = os.read(reader, 2000).decode()
+    text = error_as_nobody(tmp_path, lambda: scan_folder(tmp_path))
+    (tmp_path / "fake/secret").chmod(0o700)
     assert text.startswith(f"no permission to read the folder '{tmp_path}/fake/secret'")
 
 
