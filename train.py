@@ -21,7 +21,7 @@ def main(plain: dict[str, Any]) -> None:
         folder = create_run_folder(config, multirun_dir=multirun_dir())
     else:
         folder, config = open_run_folder(Path(resume), overrides=task_overrides())
-    start_run(config, folder, resume=resume is not None)
+    start_run(config, folder, resume=resume is not None, overrides=task_overrides())
 
 
 if __name__ == "__main__":

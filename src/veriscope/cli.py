@@ -100,11 +100,19 @@ def _predict(arguments: argparse.Namespace) -> int:
 def _add_bench(commands: "Commands") -> None:
     parser = commands.add_parser(
         "bench",
-        help="how many images a second this machine trains and judges",
-        description="Measure images a second for every precision and memory format: JSON on standard output, a table "
-        "on standard error. Weights are random: they don't change the speed.",
+        help="how many images a second this machine loads, trains and judges",
+        description="Measure this machine: JSON on standard output, for step and predict a table of every precision "
+        "and memory format on standard error. Weights are random: they don't change the speed.",
     )
-    parser.add_argument("what", choices=("step", "predict"), help="step: forward, backward, AdamW; predict: forward")
+    parser.add_argument(
+        "what",
+        choices=("step", "predict", "loader", "manifest"),
+        help="step: forward, backward, AdamW; predict: forward; loader: decode and fit the pictures of --folder; "
+        "manifest: what a list of --rows files costs",
+    )
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="loader: class folders of pictures, as real/ fake/")
+    parser.add_argument("--workers", type=_not_negative, default=2, metavar="N", help="loader: processes (default: 2)")
+    parser.add_argument("--rows", type=_positive, default=1_000_000, metavar="N", help="manifest (default: 1,000,000)")
     parser.add_argument("--backbone", default="xception", help="any backbone's name (default: xception)")
     parser.add_argument("--size-px", type=_size, default=128, metavar="N", help="side of the input (default: 128)")
     parser.add_argument("--batch-size", type=_positive, default=16, metavar="N", help="images a batch (default: 16)")

@@ -49,7 +49,8 @@ def machine_trouble(error: BaseException) -> str | None:
     text = str(error)
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     # torch.save and Arrow report a full disk by text alone.
-    if full or "No space left on device" in text or "PytorchStreamWriter failed writing" in text:
+    short_write = "inline_container" in text and ("unexpected pos" in text or "failed writing" in text)
+    if full or short_write or "No space left on device" in text:
         return "the disk is full; free some space."
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for its name
         return "the GPU's memory is full; take a smaller data.batch_size (trainer.accumulate_batches makes up for it)."

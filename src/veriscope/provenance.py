@@ -18,19 +18,24 @@ PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "albumentations
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The source's state: the commit's hash, and the diff against it (empty when clean). Both None without git."""
+    """The source's state: the commit's hash, what `git status` lists as changed or new (empty when clean), and the diff
+    of what is tracked. All None without git."""
 
     sha: str | None
+    changed: str | None
     diff: str | None
+
+    def __str__(self) -> str:
+        return "" if self.sha is None else self.sha + ("+dirty" if self.changed else "")
 
 
 def source_commit() -> Commit:
-    """Return the commit of the checkout that this package runs from; Commit(None, None) when it isn't one."""
+    """Return the commit of the checkout that this package runs from; Commit(None, None, None) when it isn't one."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():  # installed from a wheel, or a copy: a git repository above it would be another's
-        return Commit(None, None)
+        return Commit(None, None, None)
     sha = _git(root, "rev-parse", "HEAD")
-    return Commit(sha.strip() if sha else None, _git(root, "diff", "HEAD"))
+    return Commit(sha.strip() if sha else None, _git(root, "status", "--porcelain"), _git(root, "diff", "HEAD"))
 
 
 def _git(root: Path, *arguments: str) -> str | None:
@@ -49,7 +54,7 @@ def collect(*, seed: int, data_hash: str | None) -> dict[str, Any]:
     return {
         "veriscope": veriscope.__version__,
         "commit": commit.sha,
-        "dirty": bool(commit.diff),
+        "dirty": bool(commit.changed),
         "seed": seed,
         "data_hash": data_hash,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),

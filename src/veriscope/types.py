@@ -7,7 +7,7 @@ of fake in [0, 1]; a `threshold` applies to the score.
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +16,7 @@ FAKE = 1
 CLASS_NAMES = ("real", "fake")  # index = label
 CLASS_MAP_TEXT = "real = 0, fake = 1 (positive: a higher score means more likely fake)"
 
+Positive = Annotated[float, Field(gt=0)]
 ClassName = Literal["real", "fake"]
 
 
@@ -48,7 +49,9 @@ class InputSpec(Frozen):
 
     size_px: int = Field(ge=32, le=2048, description="side of the square input in pixels")
     mean: tuple[float, float, float] = Field(default=(0.5, 0.5, 0.5), description="per channel, of RGB in [0, 1]")
-    std: tuple[float, float, float] = Field(default=(0.5, 0.5, 0.5), description="per channel, of RGB in [0, 1]")
+    std: tuple[Positive, Positive, Positive] = Field(
+        default=(0.5, 0.5, 0.5), description="per channel, of RGB in [0, 1]"
+    )
     fit: Literal["resize", "crop"] = Field(
         default="resize",
         description="resize: the whole picture squashed to size_px x size_px (antialiased bilinear); "

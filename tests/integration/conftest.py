@@ -80,7 +80,7 @@ def train(tiny_config: Callable[..., RunConfig]) -> Callable[..., RunFolder]:
         config = tiny_config(*overrides)
         check(config)
         folder = create_run_folder(config, multirun_dir=None)
-        start_run(config, folder, resume=False)
+        start_run(config, folder, resume=False, overrides=overrides)
         return folder
 
     return run

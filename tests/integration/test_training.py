@@ -14,9 +14,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import timm
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from tests.integration.conftest import TINY
 
@@ -86,14 +87,37 @@ def test_the_same_run_twice_is_bit_equal_and_another_seed_is_not(train: Train) -
     assert not same(weights(first), weights(other))
 
 
-def test_one_epoch_and_one_more_equal_two(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that dies in its second epoch, then goes on, ends bit-equal; plateau, dropout and Adam state included."""
-    words = ("schedule=plateau", "trainer.max_epochs=3", "model.head.dropout=0.5", "augment=affine")
+PLATEAU = ("schedule=plateau", "trainer.max_epochs=3")
+EMA = ("++callbacks.ema_decay=0.9", "optim=adamw")
+ONE_CYCLE_EMA = ("schedule=one_cycle", "schedule.phases.main.epochs=3", "trainer.max_epochs=3", *EMA)
+TWO_PHASES = ("schedule=two_phase", "schedule.phases.frozen.epochs=2", "trainer.max_epochs=4")
+
+
+@pytest.mark.parametrize(
+    ("words", "phase_index", "epoch"),
+    [
+        (PLATEAU, 0, 1),
+        (ONE_CYCLE_EMA, 0, 0),
+        (ONE_CYCLE_EMA, 0, 2),
+        (TWO_PHASES, 0, 1),
+        (TWO_PHASES, 1, 0),
+        (TWO_PHASES, 1, 1),
+    ],
+)
+def test_one_epoch_and_one_more_equal_two(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], phase_index: int, epoch: int
+) -> None:
+    """A run that dies in any epoch, the first included, then goes on, ends bit-equal: pretrained weights, schedule,
+    dropout, Adam's and the average's state."""
+    start = tmp_path / "pretrained.safetensors"
+    torch.manual_seed(7)
+    save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), start)
+    words = (*words, "model.head.dropout=0.5", "augment=affine", f"model.backbone.weights={start}")
     whole = train(*words)
     step = DetectionModule.training_step
 
     def dies(module: DetectionModule, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
-        if module.current_epoch == 1 and batch_idx == 3:
+        if (module._phase_index, module.current_epoch, batch_idx) == (phase_index, epoch, 3):
             raise OSError("power cut")
         return step(module, batch, batch_idx)
 
@@ -104,7 +128,7 @@ def test_one_epoch_and_one_more_equal_two(train: Train, monkeypatch: pytest.Monk
     broken = whole.path.parent / "broken"
     assert not (broken / "bundle").exists()
     folder, config = open_run_folder(broken, overrides=[f"resume={broken}"])
-    start_run(config, folder, resume=True)
+    start_run(config, folder, resume=True, overrides=())
     assert same(weights(whole), weights(folder))
     columns = ("epoch", "train/loss", "val/loss", "val/auroc", "lr")
     assert [[row[c] for c in columns] for row in history(whole)] == [
@@ -168,7 +192,7 @@ def test_a_resume_on_other_data_is_refused(train: Train, pictures: Path, tmp_pat
     shutil.copy(copy / "train/real/000.jpg", copy / "train/real/new.jpg")
     again, config = open_run_folder(folder.path, overrides=[])
     with pytest.raises(RunError, match="data set has changed"):
-        start_run(config, again, resume=True)
+        start_run(config, again, resume=True, overrides=())
 
 
 def test_a_class_missing_from_a_split_is_an_error(train: Train, pictures: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def demo(tmp_path: Path, *overrides: str) -> Figure:
     config = validate(RunConfig, plain)
     check(config)
     folder = create_run_folder(config, multirun_dir=None)
-    start_run(config, folder, resume=False)
+    start_run(config, folder, resume=False, overrides=())
     judged = composed("evaluate", f"bundle={folder.bundle}", "data=synthetic", "subset=test", *places, *overrides)
     result = run_evaluation(validate(EvaluateConfig, judged), output_dir=tmp_path / "judged", provenance={})
     assert "no claim about real deepfakes" in (tmp_path / "judged/report.html").read_text(encoding="utf-8")

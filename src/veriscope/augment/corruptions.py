@@ -86,11 +86,10 @@ _KINDS = {
     "noise": _Kind(_noise, 0.5, 100, False, "sigma in grey levels of 255, 0.5 to 100"),
     "resize": _Kind(rescale, 0.05, 4, False, "factor of both sides, 0.05 to 4; the picture stays at that size"),
 }
-CORRUPTIONS = {name: kind.meaning for name, kind in _KINDS.items()}
 
 
 def parse_corruption(text: str) -> Corruption:
-    """Return the corruption that `name:level` names; the meaning of levels stands in CORRUPTIONS.
+    """Return the corruption that `name:level` names.
 
     Raises:
         ConfigError: an unknown name, or a level that is missing, no number or out of range.
@@ -109,13 +108,3 @@ def parse_corruption(text: str) -> Corruption:
     if not kind.lowest <= level <= kind.highest or (kind.whole and level != int(level)):
         raise ConfigError(wanted)
     return Corruption(name, level)
-
-
-def corrupt(image_HWC: Pixels, text: str) -> Pixels:
-    """Return the picture after the corruption `name:level`; deterministic.
-
-    Raises:
-        ConfigError: as parse_corruption.
-
-    """
-    return parse_corruption(text)(image_HWC)

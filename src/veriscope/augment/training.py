@@ -2,11 +2,11 @@
 
 import os
 import random
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # before the import, which asks PyPI for its version otherwise
 
@@ -18,6 +18,7 @@ from veriscope.config.schema import AugmentConfig
 from veriscope.types import InputSpec
 
 Pixels = npt.NDArray[np.uint8]
+Fit = Callable[[Pixels, InputSpec], Pixels]
 
 # Loader processes are the parallelism; OpenCV's own threads on top only fight them (and a fork may deadlock).
 cv2.setNumThreads(0)
@@ -35,15 +36,10 @@ class TrainingAugmentation:
     operation would happen to the same pictures.
     """
 
-    def __init__(self, config: AugmentConfig, spec: InputSpec) -> None:
-        self._config = config
-        self._spec = spec
-        self._pipeline = A.Compose([*_native(config), _fit(config, spec), *_after_fit(config)])
-
-    @property
-    def side_px(self) -> int:
-        """Side of the pictures that come out."""
-        return self._config.crop_px or self._spec.size_px
+    def __init__(self, config: AugmentConfig, spec: InputSpec, *, fit: Fit) -> None:
+        """`fit` is evaluation's own (data.preprocess.fit_to_input), used where no random crop is configured."""
+        self._arguments = (config, spec, fit)
+        self._pipeline = A.Compose([*_native(config), _fit(config, spec, fit), *_after_fit(config)])
 
     def __call__(self, image_HWC: Pixels, seed: int) -> Pixels:
         """Return the picture as training shows it; depends on picture and seed only."""
@@ -52,7 +48,11 @@ class TrainingAugmentation:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Spawned workers build their own pipeline: it holds generators and OpenCV state that need not travel.
-        return TrainingAugmentation, (self._config, self._spec)
+        return _build, self._arguments
+
+
+def _build(config: AugmentConfig, spec: InputSpec, fit: Fit) -> TrainingAugmentation:
+    return TrainingAugmentation(config, spec, fit=fit)
 
 
 def _native(config: AugmentConfig) -> list[Any]:
@@ -69,9 +69,9 @@ def _native(config: AugmentConfig) -> list[Any]:
     return steps
 
 
-def _fit(config: AugmentConfig, spec: InputSpec) -> Any:
+def _fit(config: AugmentConfig, spec: InputSpec, fit: Fit) -> Any:
     if config.crop_px is None:
-        return _EvaluationFit(spec.size_px, spec.fit, p=1.0)
+        return _EvaluationFit(lambda image_HWC: fit(image_HWC, spec), p=1.0)
     side = config.crop_px
     return A.Sequential(
         [
@@ -152,29 +152,15 @@ class _Rescale(A.ImageOnlyTransform):  # type: ignore[misc]
 
 
 class _EvaluationFit(A.ImageOnlyTransform):  # type: ignore[misc]
-    """What data.preprocess.fit_to_input does. Layers of one height don't import each other, so it stands here again;
-    a test holds the two equal, bit for bit."""
+    """Evaluation's own fit, as one step of the pipeline."""
 
     class InitSchema(A.BasicTransform.InitSchema):  # type: ignore[misc]
-        size_px: int
-        fit: str
+        fit: Callable[[Pixels], Pixels]
 
-    def __init__(self, size_px: int, fit: str, p: float = 1.0) -> None:
+    def __init__(self, fit: Callable[[Pixels], Pixels], p: float = 1.0) -> None:
         super().__init__(p=p)
-        self.size_px = size_px
         self.fit = fit
 
     def apply(self, img: Pixels, **_: Any) -> Pixels:
-        """Return the resized or centrally cropped picture."""
-        side = self.size_px
-        if self.fit == "resize":
-            if img.shape[:2] == (side, side):
-                return img
-            return np.array(Image.fromarray(img).resize((side, side), Image.Resampling.BILINEAR))
-        top, left = max((img.shape[0] - side) // 2, 0), max((img.shape[1] - side) // 2, 0)
-        img = img[top : top + side, left : left + side]
-        missing_y, missing_x = side - img.shape[0], side - img.shape[1]
-        if missing_y or missing_x:
-            pads = ((missing_y // 2, missing_y - missing_y // 2), (missing_x // 2, missing_x - missing_x // 2), (0, 0))
-            img = np.pad(img, pads, mode="reflect")
-        return img
+        """Return the picture as evaluation shows it."""
+        return self.fit(img)

@@ -1,4 +1,4 @@
-"""`veriscope bench step|predict`: the measurements as JSON and as a table."""
+"""`veriscope bench`: the measurements as JSON and as a table."""
 
 import argparse
 import dataclasses
@@ -9,21 +9,29 @@ from rich.console import Console
 from rich.table import Table
 
 from veriscope import __version__
+from veriscope.bench.loader import benchmark_loader
+from veriscope.bench.manifest import benchmark_manifest
 from veriscope.bench.predict import bench_predict
 from veriscope.bench.step import bench_step
 from veriscope.bench.timing import SETTINGS
 from veriscope.config.schema import BackboneConfig, HeadConfig, ModelConfig
+from veriscope.data.scan import scan_folder
+from veriscope.errors import ConfigError
 from veriscope.models.precision import native_bf16, resolve_device
 from veriscope.types import InputSpec
 
 
 def run_bench(arguments: argparse.Namespace) -> int:
-    """Measure every setting; print JSON on standard output and a table on standard error.
+    """Measure what `arguments.what` names; print JSON on standard output, and of speeds a table on standard error.
 
     Raises:
-        VeriscopeError: unknown backbone, a size that it refuses, or a device that is not here.
+        VeriscopeError: unknown backbone, a size that it refuses, a device that is not here, or no folder to load.
 
     """
+    if arguments.what in ("loader", "manifest"):
+        figures = _bench_loader(arguments) if arguments.what == "loader" else benchmark_manifest(arguments.rows)
+        print(json.dumps({"what": arguments.what, **figures, "veriscope": __version__}, indent=1))
+        return 0
     device = resolve_device(arguments.device)
     config = ModelConfig(
         name="bench",
@@ -54,3 +62,11 @@ def run_bench(arguments: argparse.Namespace) -> int:
         table.add_row(speed.precision, layout, f"{speed.images_per_second:.1f}")
     Console(stderr=True).print(table)
     return 0
+
+
+def _bench_loader(arguments: argparse.Namespace) -> dict[str, float]:
+    if arguments.folder is None:
+        raise ConfigError("bench loader needs pictures: --folder DIR, with class folders as real/ and fake/")
+    spec = InputSpec(size_px=arguments.size_px)
+    manifest = scan_folder(arguments.folder, both_classes=False)
+    return benchmark_loader(manifest, spec, batch_size=arguments.batch_size, num_workers=arguments.workers)

@@ -20,6 +20,8 @@ class TrainingFacts(Frozen):
     split: dict[str, JsonValue] = Field(default_factory=dict, description="the split configuration")
     seed: int
     commit: str | None = Field(default=None, description="of the source; ends in '+dirty' where it was changed")
+    command: str | None = Field(default=None, description="the command line that trained it")
+    precision: str | None = Field(default=None, description="of the training steps, as bf16-mixed")
     date: str = Field(description="ISO 8601, when training ended")
     device: str
     epochs: int = Field(ge=0)

@@ -1,16 +1,34 @@
 """The validated configuration of a run. YAML under conf/ holds the values; this module says what may stand there."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from veriscope.types import ClassName, Frozen, InputSpec, Split
+from veriscope.types import ClassName, Frozen, InputSpec, Positive, Split
 
 Scalar = bool | int | float | str | None
 OptionValue = Scalar | tuple[Scalar, ...]
+Number = TypeVar("Number", int, float)
+NotNegative = Annotated[float, Field(ge=0)]
+Percent = Annotated[int, Field(ge=1, le=100)]
 Probability = Annotated[float, Field(ge=0, le=1)]
-Range = Annotated[tuple[float, float], Field(description="lowest and highest value, drawn uniformly between")]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _ordered(values: tuple[Number, Number]) -> tuple[Number, Number]:
+    if values[0] > values[1]:
+        raise ValueError(f"the lowest value comes first: [{values[1]}, {values[0]}]")
+    return values
+
+
+Range = Annotated[
+    tuple[NotNegative, NotNegative],
+    AfterValidator(_ordered),
+    Field(description="lowest and highest value, drawn uniformly between"),
+]
+Factors = Annotated[tuple[Positive, Positive], AfterValidator(_ordered), Field(description="of both sides")]
+Quality = Annotated[tuple[Percent, Percent], AfterValidator(_ordered), Field(description="lowest and highest quality")]
 Trainable = Literal["all", "none"] | tuple[str, ...]
 
 
@@ -70,7 +88,7 @@ class SyntheticConfig(Frozen):
     num_val: int = Field(default=300, ge=2)
     num_test: int = Field(default=300, ge=2)
     size_px: int = Field(default=128, ge=64, le=512)
-    jpeg_quality: tuple[int, int] = Field(default=(85, 95), description="lowest and highest, the same for both classes")
+    jpeg_quality: Quality = Field(default=(85, 95), description="lowest and highest, the same for both classes")
     seed: int = Field(default=42, ge=0)
 
 
@@ -110,7 +128,12 @@ class SplitConfig(Frozen):
     """How train, val and test are cut where the data set's own folders or columns don't say."""
 
     name: Literal["holdout", "kfold"] = "holdout"
-    val_fraction: float = Field(default=0.15, gt=0, lt=1, description="share of the training samples that becomes val")
+    val_fraction: float = Field(
+        default=0.15,
+        gt=0,
+        lt=1,
+        description="share that becomes val: of the training samples; of everything where no split is named",
+    )
     test_fraction: float = Field(default=0.15, ge=0, lt=1, description="used only where nothing is labelled by split")
     num_folds: int = Field(default=5, ge=2)
     fold: int | None = Field(default=None, ge=0, description="train this fold of num_folds")
@@ -142,10 +165,10 @@ class AugmentConfig(Frozen):
     hue: float = Field(default=0.0, ge=0, le=0.5, description="largest hue turn, as a share of the circle")
     blur_p: Probability = 0.0
     rescale_p: Probability = 0.0
-    rescale: Range = (0.5, 1.0)
+    rescale: Factors = (0.5, 1.0)
     noise_p: Probability = 0.0
     recompress_p: Probability = 0.0
-    recompress_quality: tuple[int, int] = (40, 95)
+    recompress_quality: Quality = (40, 95)
     recompress_formats: tuple[Literal["jpeg", "webp"], ...] = ("jpeg",)
 
 
@@ -165,8 +188,10 @@ class OptimConfig(Frozen):
     lr: float = Field(gt=0)
     head_lr: float | None = Field(default=None, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd only")
-    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="adam and adamw")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd only; one_cycle moves it by itself")
+    betas: tuple[Decay, Decay] = Field(
+        default=(0.9, 0.999), description="adam and adamw; one_cycle moves the first by itself"
+    )
 
 
 class PhaseConfig(Frozen):
@@ -175,10 +200,15 @@ class PhaseConfig(Frozen):
 
     epochs: int = Field(ge=1)
     lr: float | None = Field(default=None, gt=0, description="null: optim.lr")
-    head_lr: float | None = Field(default=None, gt=0, description="null: optim.head_lr")
+    head_lr: float | None = Field(default=None, gt=0, description="null: this phase's lr where set, else optim.head_lr")
     trainable: Trainable | None = Field(default=None, description="null: model.backbone.trainable")
     lr_schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = "constant"
-    warmup_fraction: float = Field(default=0.25, gt=0, lt=1, description="one_cycle: share of steps that rise")
+    warmup_fraction: float = Field(
+        default=0.25,
+        gt=0,
+        lt=1,
+        description="one_cycle: share of steps that rise; momentum or first beta falls from 0.95 to 0.85 meanwhile",
+    )
     plateau_factor: float = Field(default=0.3, gt=0, lt=1)
     plateau_patience: int = Field(default=3, ge=0)
     min_lr: float = Field(default=0.0, ge=0, description="cosine and plateau: the lowest learning rate")
@@ -282,6 +312,15 @@ class RunConfig(Frozen):
     paths: PathsConfig
 
     @model_validator(mode="after")
+    def _one_cycle_moves_momentum(self) -> Self:
+        cycled = any(phase.lr_schedule == "one_cycle" for phase in self.schedule.phases.values())
+        own = self.optim.momentum if self.optim.name == "sgd" else self.optim.betas[0]
+        if cycled and own != 0.9:
+            key = "optim.momentum" if self.optim.name == "sgd" else "the first of optim.betas"
+            raise ValueError(f"{key} has no effect: one_cycle moves it between 0.85 and 0.95; take another lr_schedule")
+        return self
+
+    @model_validator(mode="after")
     def _crop_fits(self) -> Self:
         if self.augment.crop_px is not None and self.model.input.fit != "crop":
             raise ValueError(
@@ -297,7 +336,8 @@ class EvaluateConfig(Frozen):
     bundle: Path
     data: DataConfig
     subset: Literal["auto", "train", "val", "test", "all"] = Field(
-        default="auto", description="auto: test where the data has one, else everything; refuses the data that trained the model"
+        default="auto",
+        description="auto: test where the data has one, else everything; refuses the data that trained the model",
     )
     corruption: str | None = Field(default=None, description="applied to every picture first, as jpeg:75")
     on_unreadable: Literal["report", "stop"] = "report"

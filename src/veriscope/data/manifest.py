@@ -206,11 +206,6 @@ class Manifest:
         column = pa.array(np.asarray(labels, dtype=np.int8))
         return Manifest(self._table.set_column(1, SCHEMA.field("label"), column), root=self.root)
 
-    def with_splits(self, splits: npt.NDArray[Any]) -> "Manifest":
-        """Return the same files in other splits (a Split, its name, or None, a row)."""
-        column = _word_array([None if split is None else str(split) for split in splits], len(self))
-        return Manifest(self._table.set_column(2, SCHEMA.field("split"), column), root=self.root)
-
     def class_counts(self) -> dict[ClassName, int]:
         """Return the number of files of each class."""
         num_fake = int(self.labels.sum())

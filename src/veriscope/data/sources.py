@@ -16,7 +16,7 @@ from veriscope.types import Split
 
 
 def load_manifest(config: DataConfig, *, paths_cache: Path, both_classes: bool = True) -> Manifest:
-    """Return the data that `config` names, mapped from a file in `paths_cache` where that can be written.
+    """Return the data that `config` names; `paths_cache` receives the synthetic pictures.
 
     `both_classes=False` lets data of one class through, which can be evaluated but not trained on. Labels come
     permuted where config.shuffle_labels says so.
@@ -26,15 +26,20 @@ def load_manifest(config: DataConfig, *, paths_cache: Path, both_classes: bool =
 
     """
     manifest = _load(config, paths_cache, both_classes)
-    if config.shuffle_labels:
-        manifest = shuffle_labels(manifest)
-    folder = paths_cache / "manifests"
+    return shuffle_labels(manifest) if config.shuffle_labels else manifest
+
+
+def mapped(manifest: Manifest, *, paths_cache: Path) -> Manifest:
+    """Return the same manifest mapped from a file in `paths_cache`, so that loader processes share one copy of it.
+
+    Where that can't be written (a read-only or full disk) the manifest itself: every loader process then holds its own.
+    """
+    # Named by content, so two runs can't disturb each other, and by root, which the content hash leaves out.
+    root_key = zlib.crc32(os.fsencode(manifest.root.absolute()))
     try:
-        # Workers then share one mapping of the file (data.manifest); named by content, so two runs can't disturb
-        # each other, and by root, which the content hash leaves out.
-        return manifest.save(folder / f"{manifest.content_hash[:32]}-{_root_key(manifest.root)}.arrow")
+        return manifest.save(paths_cache / "manifests" / f"{manifest.content_hash[:32]}-{root_key:08x}.arrow")
     except OSError:
-        return manifest  # a read-only or full disk: slower workers, the same result
+        return manifest
 
 
 def _load(config: DataConfig, cache: Path, both_classes: bool) -> Manifest:
@@ -58,10 +63,6 @@ def _load(config: DataConfig, cache: Path, both_classes: bool) -> Manifest:
     return scan_folder(
         config.root.expanduser(), class_map=config.class_map, splits=config.splits, both_classes=both_classes
     )
-
-
-def _root_key(root: Path) -> str:
-    return f"{zlib.crc32(os.fsencode(root.absolute())):08x}"
 
 
 def shuffle_labels(manifest: Manifest, *, seed: int = 0) -> Manifest:

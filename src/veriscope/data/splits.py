@@ -107,7 +107,7 @@ def _deal(count: int, due: npt.NDArray[Any], have: npt.NDArray[Any], sizes: npt.
     return dealt
 
 
-def stratified_holdout(labels: npt.NDArray[Any], groups: Groups, fraction: float, seed: int) -> Fold:
+def stratified_holdout(labels: npt.NDArray[Any], *, groups: Groups, fraction: float, seed: int) -> Fold:
     """Return a Fold whose val is about `fraction` of each class; groups never cross.
 
     Raises:
@@ -119,7 +119,7 @@ def stratified_holdout(labels: npt.NDArray[Any], groups: Groups, fraction: float
     return Fold(train=np.flatnonzero(parts == 0), val=np.flatnonzero(parts == 1))
 
 
-def stratified_kfold(labels: npt.NDArray[Any], groups: Groups, num_folds: int, seed: int) -> list[Fold]:
+def stratified_kfold(labels: npt.NDArray[Any], *, groups: Groups, num_folds: int, seed: int) -> list[Fold]:
     """Return `num_folds` folds; every sample is in val exactly once, class shares kept, groups never cross.
 
     Raises:
@@ -164,11 +164,13 @@ def cut(manifest: Manifest, config: SplitConfig) -> Cut:
         )
     pool, val, test = _labelled_parts(manifest, config, folds=folds)
     if config.fold is not None:
-        fold = stratified_kfold(pool.labels, pool.group_codes, config.num_folds, config.seed)[config.fold]
+        fold = stratified_kfold(pool.labels, groups=pool.group_codes, num_folds=config.num_folds, seed=config.seed)[
+            config.fold
+        ]
         train, val = pool.take(fold.train), pool.take(fold.val)
     elif val is None:
         fraction = config.val_fraction if manifest.has_splits else config.val_fraction / (1 - config.test_fraction)
-        held_out = stratified_holdout(pool.labels, pool.group_codes, fraction, config.seed)
+        held_out = stratified_holdout(pool.labels, groups=pool.group_codes, fraction=fraction, seed=config.seed)
         train, val = pool.take(held_out.train), pool.take(held_out.val)
     else:
         train = pool
@@ -184,7 +186,9 @@ def _labelled_parts(
     if not manifest.has_splits:
         if config.test_fraction == 0:
             return manifest, None, None
-        held_out = stratified_holdout(manifest.labels, manifest.group_codes, config.test_fraction, config.seed)
+        held_out = stratified_holdout(
+            manifest.labels, groups=manifest.group_codes, fraction=config.test_fraction, seed=config.seed
+        )
         return manifest.take(held_out.train), None, manifest.take(held_out.val)
     splits = manifest.splits
     is_test = splits == Split.TEST.value

@@ -10,7 +10,7 @@ from veriscope.types import Calibration
 
 Array = npt.NDArray[Any]
 
-TEMPERATURE_BOUNDS = (0.05, 20.0)
+TEMPERATURE_BOUNDS = (0.01, 100.0)  # wider than any fit needs: a search wants an end
 NUM_BINS = 15  # Guo et al. 2017
 
 
@@ -32,9 +32,10 @@ def negative_log_likelihood(labels: Array, logits: Array, *, temperature: float 
 def fit_temperature(labels: Array, logits: Array, *, fitted_on: str) -> Calibration:
     """Return the temperature that minimises the negative log-likelihood (Guo et al. 2017, section 4.2).
 
-    The likelihood is convex in 1 / T, hence has one minimum along log T, which Brent's bounded search finds. T stays
-    within [0.05, 20]: perfectly separated classes would drive it to 0 and every score to exactly 0 or 1. One class
-    alone says nothing about calibration: then temperature 1, fitted on 'none'.
+    The targets are not 1 and 0 but (N_fake + 1) / (N_fake + 2) and 1 / (N_real + 2) (Platt 1999, section 2.2): a few
+    pictures without a mistake are no proof that there are none, and perfectly separated classes would drive T to 0 and
+    every score to exactly 0 or 1. The likelihood is convex in 1 / T, hence has one minimum along log T, which Brent's
+    bounded search finds. One class alone says nothing about calibration: then temperature 1, fitted on 'none'.
 
     Args:
         labels: (N,) of 0 and 1.
@@ -44,8 +45,10 @@ def fit_temperature(labels: Array, logits: Array, *, fitted_on: str) -> Calibrat
     """
     if np.unique(labels).size < 2:
         return Calibration()
+    num_fake = np.count_nonzero(labels)
+    targets = np.where(labels, (num_fake + 1) / (num_fake + 2), 1 / (len(labels) - num_fake + 2))
     found = minimize_scalar(
-        lambda log_t: negative_log_likelihood(labels, logits, temperature=float(np.exp(log_t))),
+        lambda log_t: negative_log_likelihood(targets, logits, temperature=float(np.exp(log_t))),
         bounds=(float(np.log(TEMPERATURE_BOUNDS[0])), float(np.log(TEMPERATURE_BOUNDS[1]))),
         method="bounded",
         options={"xatol": 1e-6},

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -212,8 +213,10 @@ def history_picture(history: Path) -> Picture | None:
     return picture
 
 
-def save_png(picture: Picture, path: Path, *, dots_per_inch: int = 150) -> Path:
-    """Write the picture on white as PNG, whole or not at all, and return its path."""
+def save_png(picture: Picture, path: Path, *, note: str = "", dots_per_inch: int = 150) -> Path:
+    """Write the picture on white as PNG, whole or not at all, and return its path; `note` goes below it."""
+    if note:
+        picture.supxlabel(textwrap.fill(note, 96), fontsize=6, color=MUTED)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_or_not_at_all(path) as temporary, mpl.rc_context(_STYLE):
         picture.savefig(temporary, format="png", dpi=dots_per_inch, facecolor="white")

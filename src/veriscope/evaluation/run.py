@@ -12,7 +12,7 @@ import numpy.typing as npt
 import yaml
 from rich.console import Console
 
-from veriscope.augment.corruptions import corrupt, parse_corruption
+from veriscope.augment.corruptions import parse_corruption
 from veriscope.bundle.bundle import Bundle, load_bundle
 from veriscope.bundle.scorer import Scored, Scorer
 from veriscope.config.schema import EvaluateConfig
@@ -57,7 +57,8 @@ def run_evaluation(
             with on_unreadable=stop a picture that can't be read.
 
     """
-    transform = _transform(config.corruption)
+    # Before minutes of scoring: it may name nothing known.
+    transform = None if config.corruption is None else parse_corruption(config.corruption)
     with _folder_in_making(output_dir) as folder:
         bundle = load_bundle(config.bundle)
         manifest = load_manifest(config.data, paths_cache=config.paths.cache, both_classes=False)
@@ -69,7 +70,7 @@ def run_evaluation(
         judgement = judge(table, thresholds=thresholds, draws=config.bootstrap_draws, seed=config.seed)
         pictures = plots.figures(table, thresholds, history=bundle.folder.parent / "history.csv")
         for name, picture in pictures.items():
-            plots.save_png(picture, folder / "figures" / f"{name}.png")
+            plots.save_png(picture, folder / "figures" / f"{name}.png", note=" ".join(bundle.record.notices))
         shown = thresholds[judgement.headline]
         rows = choose_rows(table, shown, seed=config.seed)
         tiles = load_tiles(table, shown, rows=rows, max_pixels=config.data.max_pixels, transform=transform)
@@ -94,23 +95,6 @@ def _folder_in_making(output_dir: Path) -> Iterator[Path]:
         except OSError as error:
             raise RunError(f"the folder for the evaluation can't be made: {error}") from error
         yield temporary
-
-
-def _transform(corruption: str | None) -> Transform | None:
-    """Return what is done to every picture first.
-
-    Raises:
-        ConfigError: `corruption` names nothing known.
-
-    """
-    if corruption is None:
-        return None
-    parse_corruption(corruption)  # before minutes of scoring
-
-    def apply(image_HWC: Pixels) -> Pixels:
-        return corrupt(image_HWC, corruption)
-
-    return apply
 
 
 def _score(config: EvaluateConfig, bundle: Bundle, chosen: Chosen, *, transform: Transform | None) -> list[Scored]:

@@ -8,15 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytorch_lightning as pl
+import torch
 from torch.utils.data import DataLoader
 
 from veriscope.augment.training import TrainingAugmentation
 from veriscope.config.schema import RunConfig
 from veriscope.data.dataset import DetectionDataset, SeededSampler, collate
 from veriscope.data.manifest import Manifest
-from veriscope.data.sources import load_manifest
+from veriscope.data.preprocess import fit_to_input
+from veriscope.data.sources import load_manifest, mapped
 from veriscope.data.splits import Cut, cut
-from veriscope.errors import DataError, RunError
+from veriscope.errors import RunError
 from veriscope.files import whole_or_not_at_all
 from veriscope.training.run_folder import RunFolder
 from veriscope.types import CLASS_NAMES
@@ -56,13 +58,6 @@ def prepare_data(config: RunConfig, folder: RunFolder) -> PreparedData:
     """
     manifest = load_manifest(config.data, paths_cache=config.paths.cache)
     parts = cut(manifest, config.split)
-    for name, part in (("train", parts.train), ("val", parts.val)):
-        counts = np.bincount(part.labels, minlength=2)
-        if counts.min() == 0:
-            raise DataError(
-                f"{name} holds no {CLASS_NAMES[int(counts.argmin())]} image ({counts[0]} real, {counts[1]} fake); "
-                "training needs both classes in both splits"
-            )
     progress = folder.load_progress()
     if progress is not None and progress.data_hash != manifest.content_hash:
         raise RunError(
@@ -70,6 +65,11 @@ def prepare_data(config: RunConfig, folder: RunFolder) -> PreparedData:
             f"now {manifest.content_hash[:12]}); bring the old data back, or start a new run"
         )
     _write_split(parts, folder)
+    parts = Cut(
+        train=mapped(parts.train, paths_cache=config.paths.cache),
+        val=mapped(parts.val, paths_cache=config.paths.cache),
+        test=parts.test,
+    )
     return PreparedData(manifest.content_hash, parts)
 
 
@@ -105,7 +105,7 @@ class DetectionDataModule(pl.LightningDataModule):
         The last, incomplete batch is left out of sets of two batches and more, and wherever it would be a single image,
         of which batch normalisation can't take a variance.
         """
-        augmentation = TrainingAugmentation(self._config.augment, self._config.model.input)
+        augmentation = TrainingAugmentation(self._config.augment, self._config.model.input, fit=fit_to_input)
         dataset = self._dataset(self._train, "train", augmentation)
         batch_size = self._config.data.batch_size
         share = -(-len(dataset) // (1 if self.trainer is None else self.trainer.world_size))
@@ -113,16 +113,17 @@ class DetectionDataModule(pl.LightningDataModule):
         return self._loader(dataset, shuffle=True, drop_last=drop_last)
 
     def val_dataloader(self) -> Any:
-        """Return every val image; ranks are padded to equal length, and `index` tells the copies.
+        """Return every val image in order; ranks are padded to equal length, and `index` tells the copies.
 
-        In order, unless only some batches are wanted: the first ones would hold one class alone.
+        Where only some batches are wanted, they are drawn once: the first ones would hold one class alone, and another
+        draw each epoch would compare epochs on different pictures.
         """
-        shuffle = self._config.trainer.limit_val_batches is not None
-        return self._loader(self._dataset(self._val, "eval", None), shuffle=shuffle, drop_last=False)
-
-    def val_labels(self) -> np.ndarray[Any, np.dtype[np.int8]]:
-        """Labels of val by index."""
-        return np.asarray(self._val.labels)
+        val, limit = self._val, self._config.trainer.limit_val_batches
+        if limit is not None:
+            world_size = 1 if self.trainer is None else self.trainer.world_size
+            drawn = np.random.default_rng(self._config.seed).permutation(len(val))
+            val = val.take(drawn[: limit * self._config.data.batch_size * world_size])
+        return self._loader(self._dataset(val, "eval", None), shuffle=False, drop_last=False)
 
     def train_paths(self, indices: Sequence[int]) -> list[str]:
         """Paths of training images by index."""
@@ -155,4 +156,5 @@ class DetectionDataModule(pl.LightningDataModule):
             persistent_workers=self._config.data.num_workers > 0,
             drop_last=drop_last,
             collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
         )

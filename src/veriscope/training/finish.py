@@ -1,6 +1,7 @@
 """The end of a run: calibrate and choose the threshold on val, write the bundle, judge it on val."""
 
 import json
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,7 +51,8 @@ def finish_run(
         overwrite=True,
     )
     pictures = _write_validation(config, folder, bundle, table, judgement)
-    logger.log_result({f"final/{key}": judgement.metrics.get(key) for key in MAIN_FIGURES}, pictures, folder.bundle)
+    figures = {f"final/{key}": judgement.metrics.get(key) for key in MAIN_FIGURES}
+    logger.log_result(figures, pictures, bundle=folder.bundle, notices=bundle.record.notices)
     _say(config, folder, judgement, console)
 
 
@@ -95,7 +97,7 @@ def _calibrate(config: RunConfig, data: PreparedData, scored: list[Scored]) -> t
 
 
 def _facts(config: RunConfig, folder: RunFolder, data: PreparedData, judgement: Judgement) -> TrainingFacts:
-    commit = source_commit()
+    provenance = folder.load_provenance()
     return TrainingFacts(
         data_name=config.data.name,
         data_hash=data.content_hash,
@@ -103,7 +105,9 @@ def _facts(config: RunConfig, folder: RunFolder, data: PreparedData, judgement: 
         num_val=len(data.cut.val),
         split=config.split.model_dump(mode="json"),
         seed=config.seed,
-        commit=commit.sha and commit.sha + ("+dirty" if commit.diff else ""),
+        commit=str(source_commit()) or None,
+        command=shlex.join(["python", "train.py", *provenance.get("overrides", [])]),
+        precision=provenance.get("precision"),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         device=device_name(),
         epochs=len(read_history(folder.history)),
@@ -118,11 +122,14 @@ def _write_validation(
     thresholds = bundle.record.thresholds
     table = PredictionTable(table.table, table.meta.model_copy(update={"bundle_hash": bundle.weights_sha256}))
     table.write(folder.validation)
-    write_text(folder.validation / "figures.json", json.dumps(judgement.to_dict(), indent=2) + "\n")
+    write_text(
+        folder.validation / "figures.json",
+        json.dumps({**judgement.to_dict(), "notices": bundle.record.notices}, indent=2) + "\n",
+    )
     files: dict[str, Path] = {}
     for name, picture in plots.figures(table, thresholds, history=folder.history).items():
         place = folder.path if name == "history" else folder.validation
-        files[name] = plots.save_png(picture, place / f"{name}.png")
+        files[name] = plots.save_png(picture, place / f"{name}.png", note=" ".join(bundle.record.notices))
     rows = choose_rows(table, bundle.preferred_threshold)
     tiles = load_tiles(table, bundle.preferred_threshold, rows=rows, max_pixels=config.data.max_pixels)
     if tiles:
@@ -135,13 +142,10 @@ def _say(config: RunConfig, folder: RunFolder, judgement: Judgement, console: Co
     auroc = judgement.free["auroc"]
     span = "" if auroc.interval is None else f" (95 % interval {auroc.interval.low:.3f} to {auroc.interval.high:.3f})"
     value = "undefined" if auroc.value is None else f"{auroc.value:.4f}"
-    data = f"data={config.data.name}"
-    if config.data.kind == "folder" and config.data.root is not None and config.data.name in ("folder", "custom"):
-        data += f" data.root={config.data.root}"
-    elif config.data.kind == "folder" and config.paths.data != Path("data"):
-        data += f" paths.data={config.paths.data}"
-    if config.data.file is not None:
-        data += f" data.file={config.data.file}"
+    # Everything that the command line said of the data, or evaluation would see other data, or another test.
+    overrides = [word.lstrip("+") for word in folder.load_provenance().get("overrides", [])]
+    said = [word for word in overrides if word.startswith(("data.", "paths.data=", "paths.cache="))]
+    data = shlex.join([f"data={config.data.name}", *said])
     lines = [
         f"val AUROC {value}{span}; checkpoint, temperature and threshold were chosen on val, so judge on other data:",
         f"  bundle: {folder.bundle}",

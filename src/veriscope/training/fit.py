@@ -1,5 +1,7 @@
 """Training from start to bundle, as one straight function."""
 
+import csv
+import io
 import logging
 import warnings
 from pathlib import Path
@@ -16,7 +18,7 @@ from veriscope.errors import ConfigError, DataError, RunError
 from veriscope.files import write_text
 from veriscope.models.detector import Detector, build_detector
 from veriscope.models.precision import resolve_precision
-from veriscope.training.data import DetectionDataModule, PreparedData, prepare_data
+from veriscope.training.data import DetectionDataModule, PreparedData
 from veriscope.training.finish import finish_run
 from veriscope.training.history import HistoryCallback
 from veriscope.training.loggers import RunLogger, open_loggers
@@ -44,8 +46,8 @@ def lightning_precision(config: TrainerConfig) -> str:
     return {"fp32": "32-true", "bf16": "bf16-mixed"}[resolve_precision(config.precision, device)]
 
 
-def run_training(config: RunConfig, folder: RunFolder, *, resume: bool) -> None:
-    """Train every phase, then write the bundle and judge it on val.
+def run_training(config: RunConfig, folder: RunFolder, data: PreparedData) -> None:
+    """Train every phase from where `folder` says the run is, then write the bundle and judge it on val.
 
     Runs once in each training process; rank 0 writes. Exactly repeatable on the CPU: the same configuration, data and
     number of processes give the same weights, resumed or not.
@@ -56,15 +58,16 @@ def run_training(config: RunConfig, folder: RunFolder, *, resume: bool) -> None:
     """
     console = Console(stderr=True)
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    data = prepare_data(config, folder)
     progress = folder.load_progress() or Progress(data_hash=data.content_hash)
-    detector = build_detector(config.model, load_weights=not resume)
+    detector = build_detector(config.model, load_weights=not folder.has_checkpoint)
     class_weights = data.class_weights if config.loss.class_weight == "balanced" else (1.0, 1.0)
     with open_loggers(config, folder, console=console) as logger:
         for name in config.schedule.phases:
             if name not in progress.phases and _epochs_left(config, progress, name) > 0:
                 module = DetectionModule(config.model_dump(mode="json", by_alias=True), name, class_weights, detector)
-                progress = _fit_phase(config, folder, data, module, name, progress, logger, console)
+                progress = _fit_phase(
+                    config, folder, data, module, name=name, progress=progress, logger=logger, console=console
+                )
             _load_best(detector, folder, name)
         if _global_rank() == 0:
             finish_run(config, folder, data, detector, logger=logger, console=console)
@@ -84,6 +87,7 @@ def _fit_phase(
     folder: RunFolder,
     data: PreparedData,
     module: DetectionModule,
+    *,
     name: str,
     progress: Progress,
     logger: RunLogger,
@@ -106,7 +110,11 @@ def _fit_phase(
     )
     last = folder.checkpoints(name) / "last.ckpt"
     callbacks = [best, LastCheckpoint(last), history, UnreadableCallback(config, folder, data)]
-    trainer = _build_trainer(config, name, epochs, callbacks, logger, console)
+    trainer = _build_trainer(
+        config, phase_name=name, epochs=epochs, callbacks=callbacks, logger=logger, console=console
+    )
+    # What loggers take for the step: curves of a second phase go on where those of the first ended.
+    trainer.fit_loop.epoch_loop._batches_that_stepped = progress.steps
     phase_index = list(config.schedule.phases).index(name)
     if trainer.is_global_zero:
         folder.save_progress(progress)
@@ -123,7 +131,7 @@ def _fit_phase(
     figure = float("nan") if best.best_model_score is None else float(best.best_model_score)
     if figure != figure:
         raise RunError(f"phase '{name}' never had a finite {config.callbacks.monitor}; see {folder.history}")
-    done = {**progress.phases, name: PhaseResult(epochs=trainer.current_epoch, best=figure)}
+    done = {**progress.phases, name: PhaseResult(epochs=trainer.current_epoch, steps=trainer.global_step, best=figure)}
     progress = progress.model_copy(update={"phases": done})
     if trainer.is_global_zero:
         folder.save_progress(progress)
@@ -142,7 +150,7 @@ def _checkpoint_callback(config: RunConfig, directory: Path) -> ModelCheckpoint:
 
 
 def _build_trainer(
-    config: RunConfig, phase_name: str, epochs: int, callbacks: list[Any], logger: RunLogger, console: Console
+    config: RunConfig, *, phase_name: str, epochs: int, callbacks: list[Any], logger: RunLogger, console: Console
 ) -> pl.Trainer:
     """Return the Trainer of one phase."""
     phase = config.schedule.phases[phase_name]
@@ -249,8 +257,11 @@ class UnreadableCallback(pl.Callback):
         self._check(found)
 
     def _write(self, found: dict[str, str]) -> None:
-        lines = [f'"{path}","{reason}"' for path, reason in sorted((p.replace('"', '""'), r) for p, r in found.items())]
-        write_text(self._file, "\n".join(["path,reason", *lines]) + "\n")
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["path", "reason"])
+        writer.writerows(sorted(found.items()))
+        write_text(self._file, text.getvalue())
 
     def _check(self, found: dict[str, str]) -> None:
         if len(found) > self._limit * self._num_images:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -39,15 +40,29 @@ def num_processes(config: TrainerConfig) -> int:
     return config.devices
 
 
-def launch_workers(run_folder: Path, *, processes: int, resume: bool) -> None:
+def launch_workers(run_folder: Path, *, processes: int) -> None:
     """Run one worker a device and wait for all; when one fails, the others are ended.
 
     Raises:
-        RunError: a worker failed; its own message stands on stderr already.
+        RunError: a worker failed; the text is its own where it could say why.
         KeyboardInterrupt: Ctrl-C, after every worker has ended.
 
     """
-    command = [sys.executable, "-m", "veriscope.training.worker", str(run_folder), *(["--resume"] if resume else [])]
+    command = [sys.executable, "-m", "veriscope.training.worker", str(run_folder)]
+    with tempfile.TemporaryDirectory(prefix="veriscope-") as reports:
+        codes = _run(command, processes=processes, reports=Path(reports))
+        said = [file.read_text(encoding="utf-8") for file in sorted(Path(reports).iterdir())]
+    if 130 in codes:
+        raise KeyboardInterrupt
+    if said:
+        raise RunError("\n".join(dict.fromkeys(said)))  # what all ranks say is said once
+    failed = next((code for code in codes if code not in (0, None)), 0)
+    if failed:
+        raise RunError(f"a training process ended with code {failed}; go on with: python train.py resume={run_folder}")
+
+
+def _run(command: list[str], *, processes: int, reports: Path) -> list[int | None]:
+    """Run `command` once a rank and return the exit codes; each may leave its error's text under `reports`."""
     port = os.environ.get("MASTER_PORT") or str(_free_port())
     threads = str(max(1, (os.cpu_count() or 1) // processes))
     workers = []
@@ -60,19 +75,15 @@ def launch_workers(run_folder: Path, *, processes: int, resume: bool) -> None:
             "NODE_RANK": os.environ.get("NODE_RANK", "0"),
             "LOCAL_RANK": str(rank),
             "VERISCOPE_PARENT": str(os.getpid()),
+            "VERISCOPE_REPORTS": str(reports),
         }
         workers.append(subprocess.Popen(command, env=environment))
     try:
-        codes = _wait(workers)
+        return _wait(workers)
     except KeyboardInterrupt:
         # The terminal has sent Ctrl-C to the workers too: give them time to close their loggers.
         _end(workers, grace_s=20)
         raise
-    failed = next((code for code in codes if code not in (0, None)), 0)
-    if failed in (2, 130):  # the worker has said why
-        raise SystemExit(failed)
-    if failed:
-        raise RunError(f"a training process ended with code {failed}; go on with: python train.py resume={run_folder}")
 
 
 def _wait(workers: list["subprocess.Popen[bytes]"]) -> list[int | None]:

@@ -27,13 +27,17 @@ class RunLogger:
     lightning: list[Any] = field(default_factory=list)
     wandb_run: Any = None
 
-    def log_result(self, figures: dict[str, float | None], pictures: dict[str, Path], bundle: Path) -> None:
-        """Record the final figures, pictures (name to PNG) and the bundle."""
+    def log_result(
+        self, figures: dict[str, float | None], pictures: dict[str, Path], *, bundle: Path, notices: tuple[str, ...]
+    ) -> None:
+        """Record the final figures and what has to be said of them, pictures (name to PNG) and the bundle."""
         if self.wandb_run is None:
             return
         import wandb
 
         self.wandb_run.summary.update({name: value for name, value in figures.items() if value is not None})
+        if notices:
+            self.wandb_run.notes = self.wandb_run.summary["notice"] = " ".join(notices)
         self.wandb_run.log({name: wandb.Image(str(file)) for name, file in pictures.items()})
         artifact = wandb.Artifact(f"bundle-{self.wandb_run.id}", type="model")
         artifact.add_dir(str(bundle))

@@ -25,7 +25,7 @@ def write_preview(config: RunConfig, train: Manifest, file: Path) -> None:
 
     The tiles keep the network's own pixels (no scaling), so that the sheet shows what it can and can't see.
     """
-    augmentation = TrainingAugmentation(config.augment, config.model.input)
+    augmentation = TrainingAugmentation(config.augment, config.model.input, fit=fit_to_input)
     rows = [_row(config, train, index, augmentation) for index in _examples(train)]
     rows = [row for row in rows if row]
     if not rows:

@@ -19,9 +19,10 @@ from veriscope.types import Frozen
 
 
 class PhaseResult(Frozen):
-    """What a finished phase came to. `epochs` were trained; `best` is the monitored figure of its best checkpoint."""
+    """What a finished phase came to: epochs, the optimiser's steps, the monitored figure of its best checkpoint."""
 
     epochs: int
+    steps: int
     best: float
 
 
@@ -36,6 +37,11 @@ class Progress(Frozen):
     def epochs(self) -> int:
         """Epochs of all finished phases."""
         return sum(phase.epochs for phase in self.phases.values())
+
+    @property
+    def steps(self) -> int:
+        """Steps of all finished phases."""
+        return sum(phase.steps for phase in self.phases.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,12 @@ class RunFolder:
         """Folder of `best.ckpt` and `last.ckpt` of one phase."""
         return self.path / "checkpoints" / phase
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether a resumed run finds weights to go on with: a finished phase's, or the last of an unfinished one."""
+        progress = self.load_progress()
+        return bool(progress and progress.phases) or any(self.path.glob("checkpoints/*/last.ckpt"))
+
     def save_config(self, config: RunConfig) -> None:
         """Write the resolved configuration."""
         write_text(self.config, yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False))
@@ -90,10 +102,22 @@ class RunFolder:
             raise RunError(f"'{self.config}' is damaged ({type(error).__name__}); start a new run") from None
 
     def save_provenance(self, facts: dict[str, Any], *, diff: str | None) -> None:
-        """Write provenance.json, and dirty.diff where the source differs from its commit."""
-        write_text(self.path / "provenance.json", json.dumps(facts, indent=2) + "\n")
+        """Write provenance.json, and dirty.diff where the source differs from its commit.
+
+        A resumed run keeps what its first start said; each later start is added under `resumed`.
+        """
+        first = self.load_provenance()
+        if first:
+            number = 1 + len(first.setdefault("resumed", []))
+            first["resumed"].append(facts)
+        write_text(self.path / "provenance.json", json.dumps(first or facts, indent=2) + "\n")
         if diff:
-            write_text(self.path / "dirty.diff", diff)
+            write_text(self.path / (f"dirty_resume{number}.diff" if first else "dirty.diff"), diff)
+
+    def load_provenance(self) -> dict[str, Any]:
+        """Return what was recorded when the run was started; empty before."""
+        file = self.path / "provenance.json"
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
     def load_progress(self) -> Progress | None:
         """Return how far the run is; None before its first phase began."""

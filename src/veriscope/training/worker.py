@@ -1,4 +1,4 @@
-"""One rank of a run on several devices: `python -m veriscope.training.worker RUN_FOLDER [--resume]`."""
+"""One rank of a run on several devices: `python -m veriscope.training.worker RUN_FOLDER`."""
 
 import os
 import sys
@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 from veriscope.errors import VeriscopeError
+from veriscope.files import write_text
+from veriscope.training.data import prepare_data
 from veriscope.training.fit import run_training
 from veriscope.training.run_folder import RunFolder, naming_the_way_on
 
@@ -30,10 +32,11 @@ def main() -> int:
     folder = RunFolder(Path(sys.argv[1]))
     try:
         with naming_the_way_on(folder):
-            run_training(folder.load_config(), folder, resume="--resume" in sys.argv[2:])
+            config = folder.load_config()
+            run_training(config, folder, prepare_data(config, folder))
     except VeriscopeError as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"error: {error}", file=sys.stderr)
+        # The parent says it, once for all ranks.
+        write_text(Path(os.environ["VERISCOPE_REPORTS"]) / os.environ["LOCAL_RANK"], str(error))
         return error.exit_code
     except KeyboardInterrupt:
         return 130

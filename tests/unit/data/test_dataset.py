@@ -146,7 +146,9 @@ def test_albumentations_draws_through_the_loader(tmp_path):
         (tmp_path / kind).mkdir()
         for number in range(12):
             Image.fromarray(picture(40, 40)).save(tmp_path / kind / f"{number}.png")
-    policy = TrainingAugmentation(AugmentConfig(name="turn", rotate_deg=40.0, brightness=(0.5, 1.5)), SPEC)
+    policy = TrainingAugmentation(
+        AugmentConfig(name="turn", rotate_deg=40.0, brightness=(0.5, 1.5)), SPEC, fit=fit_to_input
+    )
     manifest = scan_folder(tmp_path)
     two = loaded(manifest, num_workers=2, epochs=2, augmentation=policy)
     assert len(set(two.values())) == 48

@@ -22,7 +22,7 @@ def labels_of(num_real, num_fake, seed=0):
 @given(st.integers(5, 80), st.integers(5, 80), st.integers(2, 5), st.integers(0, 10**6))
 def test_every_sample_is_validated_once_and_shares_hold(num_real, num_fake, num_folds, seed):
     labels = labels_of(num_real, num_fake, seed)
-    folds = stratified_kfold(labels, None, num_folds, seed)
+    folds = stratified_kfold(labels, groups=None, num_folds=num_folds, seed=seed)
     assert np.array_equal(np.sort(np.concatenate([fold.val for fold in folds])), np.arange(len(labels)))
     for fold in folds:
         assert np.array_equal(np.sort(np.r_[fold.train, fold.val]), np.arange(len(labels)))
@@ -36,7 +36,7 @@ def test_every_sample_is_validated_once_and_shares_hold(num_real, num_fake, num_
 @given(st.integers(2, 90), st.integers(2, 90), st.floats(0.05, 0.6), st.integers(0, 10**6))
 def test_holdout_keeps_class_shares(num_real, num_fake, fraction, seed):
     labels = labels_of(num_real, num_fake, seed)
-    fold = stratified_holdout(labels, None, fraction, seed)
+    fold = stratified_holdout(labels, groups=None, fraction=fraction, seed=seed)
     assert np.array_equal(np.sort(np.r_[fold.train, fold.val]), np.arange(len(labels)))
     for label, total in enumerate((num_real, num_fake)):
         in_val = int((labels[fold.val] == label).sum())
@@ -52,7 +52,7 @@ def test_groups_never_cross(data):
     groups = np.repeat(np.arange(len(sizes)), sizes)
     labels = np.repeat(np.arange(len(sizes)) % 2, sizes)  # pure groups, as identities are
     try:
-        folds = stratified_kfold(labels, groups, 3, seed)
+        folds = stratified_kfold(labels, groups=groups, num_folds=3, seed=seed)
     except DataError:
         assume(False)
     assert np.array_equal(np.sort(np.concatenate([fold.val for fold in folds])), np.arange(len(labels)))
@@ -65,12 +65,14 @@ def test_groups_never_cross(data):
 
 def test_counts_agree_with_scikit_learn():
     labels = labels_of(53, 101)
-    ours = sorted(tuple(np.bincount(labels[fold.val])) for fold in stratified_kfold(labels, None, 5, 0))
+    ours = sorted(
+        tuple(np.bincount(labels[fold.val])) for fold in stratified_kfold(labels, groups=None, num_folds=5, seed=0)
+    )
     theirs = [np.bincount(labels[val]) for _, val in StratifiedKFold(5, shuffle=True).split(labels, labels)]
     assert sorted(count[0] for count in ours) == sorted(count[0] for count in theirs)
     assert sorted(count[1] for count in ours) == sorted(count[1] for count in theirs)
     _, val = next(StratifiedShuffleSplit(1, test_size=0.2).split(labels, labels))
-    holdout = stratified_holdout(labels, None, 0.2, 0).val
+    holdout = stratified_holdout(labels, groups=None, fraction=0.2, seed=0).val
     assert np.abs(np.bincount(labels[val]) - np.bincount(labels[holdout])).max() <= 1
 
 
@@ -78,14 +80,14 @@ def test_uneven_groups_come_out_nearly_even():
     rng = np.random.default_rng(3)
     groups = rng.integers(0, 60, 3000)
     labels = (rng.random(60) < 0.4).astype(int)[groups]
-    for fold in stratified_kfold(labels, groups, 5, 0):
+    for fold in stratified_kfold(labels, groups=groups, num_folds=5, seed=0):
         assert abs(labels[fold.val].mean() - labels.mean()) < 0.05
         assert abs(len(fold.val) - 600) < 60
 
 
 def test_seed_decides():
     labels = labels_of(40, 40)
-    first, again, other = (stratified_kfold(labels, None, 4, seed)[0].val for seed in (1, 1, 2))
+    first, again, other = (stratified_kfold(labels, groups=None, num_folds=4, seed=seed)[0].val for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -108,11 +110,11 @@ def test_fifty_thousand_groups_take_seconds():
 
 def test_too_many_folds():
     with pytest.raises(DataError, match=r"split\.num_folds=5 needs real pictures in each of 5 parts; there are 4"):
-        stratified_kfold(labels_of(4, 50), None, 5, 0)
+        stratified_kfold(labels_of(4, 50), groups=None, num_folds=5, seed=0)
     groups = np.r_[np.zeros(20, int), np.arange(1, 21)]
     labels = np.r_[np.zeros(20, int), np.ones(20, int)]
     with pytest.raises(DataError, match="20 in groups that stay together"):
-        stratified_kfold(labels, groups, 3, 0)
+        stratified_kfold(labels, groups=groups, num_folds=3, seed=0)
 
 
 def manifest(splits=None, groups=None, num=60, order=None):

@@ -69,6 +69,7 @@ def test_temperature_is_found_again():
     found = fit_temperature(labels, true_logits * 2.5, fitted_on="val")
     assert found.temperature == pytest.approx(2.5, rel=0.05)
     assert found.fitted_on == "val"
+    # Platt's targets move the optimum of 20,000 pictures by less than this.
     other = minimize(lambda t: negative_log_likelihood(labels, true_logits * 2.5, temperature=t[0]), [1.0])
     assert found.temperature == pytest.approx(other.x[0], rel=1e-3)
 
@@ -81,10 +82,14 @@ def test_negative_log_likelihood_equals_log_loss_and_does_not_overflow():
     assert negative_log_likelihood(np.array([0, 1]), np.array([5000.0, 5000.0])) == 2500
 
 
-def test_perfect_separation_stops_at_the_bound_and_reversal_at_the_other():
-    labels, logits = np.array([0, 0, 1, 1]), np.array([-3.0, -2.0, 2.0, 3.0])
-    assert fit_temperature(labels, logits, fitted_on="val").temperature == pytest.approx(0.05, rel=1e-3)
-    assert fit_temperature(labels, -logits, fitted_on="val").temperature == pytest.approx(20, rel=1e-3)
+def test_perfect_separation_claims_no_more_than_its_pictures_show():
+    labels, logits = np.array([0, 0, 1, 1]), np.array([-2.0, -2.0, 2.0, 2.0])
+    found = fit_temperature(labels, logits, fitted_on="val")
+    assert found.score(2.0) == pytest.approx(3 / 4, rel=1e-3)  # Platt's target: (2 fakes + 1) / (2 + 2)
+    many = fit_temperature(np.repeat(labels, 100), np.repeat(logits, 100), fitted_on="val")
+    assert many.score(2.0) == pytest.approx(201 / 202, rel=1e-3)
+    reversed_order = fit_temperature(labels, -logits, fitted_on="val")
+    assert reversed_order.score(2.0) == pytest.approx(0.5, abs=0.01)
 
 
 def test_one_class_is_not_calibrated():
