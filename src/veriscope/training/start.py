@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from pytorch_lightning import Callback
 from rich.console import Console
 
 from veriscope.config.schema import RunConfig
 from veriscope.config.targets import resolve
+from veriscope.errors import ConfigError
 from veriscope.models.detector import build_detector, check_model
 from veriscope.provenance import collect, source_commit
 from veriscope.training.data import prepare_data
@@ -25,7 +27,9 @@ def check(config: RunConfig) -> None:
     """
     check_model(config.model)
     for name, spec in config.callbacks.extra.items():
-        resolve(spec, key=f"callbacks.extra.{name}")
+        kind, _ = resolve(spec, key=f"callbacks.extra.{name}")
+        if not issubclass(kind, Callback):
+            raise ConfigError(f"callbacks.extra.{name}._target_={spec.target!r} is no Lightning callback")
     check_hardware(config.trainer)
     num_processes(config.trainer)
     if not config.preview:

@@ -98,14 +98,15 @@ def test_known_keys_walks_models_and_mappings() -> None:
 
 
 def test_targets_stay_inside_the_allowed_packages_and_bind() -> None:
-    kind, arguments = resolve(TargetSpec(_target_="torch.optim.RMSprop", params=[], lr=0.1), key="x")
-    assert kind.__name__ == "RMSprop"
-    assert arguments["lr"] == 0.1
+    kind, arguments = resolve(TargetSpec(_target_="pytorch_lightning.callbacks.EarlyStopping", monitor="m"), key="x")
+    assert kind.__name__ == "EarlyStopping"
+    assert arguments["monitor"] == "m"
     for spec, words in (
         (TargetSpec(_target_="os.system", command="true"), "not allowed"),
-        (TargetSpec(_target_="torch.optim.RMSpropp"), "'RMSprop'"),
-        (TargetSpec(_target_="torch.optim.SGD", params=[], momentun=1), "'momentum'"),
-        (TargetSpec(_target_="torch.optim.SGD"), "params"),
+        (TargetSpec(_target_="torch.optim.SGD", params=[]), "not allowed"),
+        (TargetSpec(_target_="pytorch_lightning.callbacks.Timerr"), "'Timer'"),
+        (TargetSpec(_target_="pytorch_lightning.callbacks.Timer", intervall="epoch"), "'interval'"),
+        (TargetSpec(_target_="pytorch_lightning.callbacks.EarlyStopping"), "monitor"),
     ):
         with pytest.raises(ConfigError, match=words):
             resolve(spec, key="x")
