@@ -17,6 +17,7 @@ from torch import Tensor
 from veriscope import __version__
 from veriscope.bundle.model_card import model_card
 from veriscope.bundle.record import FORMAT_VERSION, BundleRecord, TrainingFacts
+from veriscope.bundle.seen import Fingerprints, read_seen, write_seen
 from veriscope.config.schema import ModelConfig
 from veriscope.errors import BundleError, ModelError, nearest
 from veriscope.models.backbones import describe_weights
@@ -25,6 +26,7 @@ from veriscope.types import DEFAULT_THRESHOLD, Calibration, InputSpec, Threshold
 
 WEIGHTS_NAME = "weights.safetensors"
 RECORD_NAME = "bundle.json"
+SEEN_NAME = "seen.safetensors"
 CARD_NAME = "MODEL_CARD.md"
 
 __all__ = ["Bundle", "BundleRecord", "TrainingFacts", "load_bundle", "save_bundle"]
@@ -61,6 +63,20 @@ class Bundle:
     def preferred_threshold(self) -> Threshold:
         """The threshold chosen on val where there is one, else the default."""
         return self.record.thresholds.get("val", self.record.thresholds["default"])
+
+    def seen(self) -> dict[str, Fingerprints] | None:
+        """Return the fingerprints of 'train' and 'val' (bundle.seen); None where the bundle holds none.
+
+        Raises:
+            BundleError: the file is missing or damaged.
+
+        """
+        if self.record.seen_sha256 is None:
+            return None
+        file = self.folder / SEEN_NAME
+        if not file.is_file() or file_sha256(file) != self.record.seen_sha256:
+            raise BundleError(f"'{file}' is missing or damaged; copy the whole folder again.")
+        return read_seen(file)
 
     def threshold(self, name: str) -> Threshold:
         """Return a threshold by name ('default', 'val') or by value ('0.35').
@@ -108,6 +124,7 @@ def save_bundle(
     calibration: Calibration,
     thresholds: Mapping[str, Threshold],
     training: TrainingFacts,
+    seen: Mapping[str, Fingerprints] | None = None,
     notices: tuple[str, ...] = (),
     overwrite: bool = False,
 ) -> Bundle:
@@ -119,6 +136,7 @@ def save_bundle(
         calibration: fitted on val.
         thresholds: by name; 'default' (0.5) is added, 'val' is the one to use.
         training: where the weights come from.
+        seen: fingerprints of the pictures of 'train' and 'val' (bundle.seen).
         notices: sentences shown wherever figures or verdicts are.
         overwrite: replace a bundle that lies there. Any other folder is left alone.
 
@@ -132,6 +150,8 @@ def save_bundle(
     try:
         temporary.mkdir(parents=True)
         save_file(_plain_state(detector), temporary / WEIGHTS_NAME, metadata={"format": "pt"})
+        if seen is not None:
+            write_seen(temporary / SEEN_NAME, seen)
         record = BundleRecord(
             format_version=FORMAT_VERSION,
             veriscope_version=__version__,
@@ -142,6 +162,7 @@ def save_bundle(
             weights_sha256=file_sha256(temporary / WEIGHTS_NAME),
             num_parameters=detector.num_parameters,
             initial_weights=describe_weights(detector.config.backbone),
+            seen_sha256=None if seen is None else file_sha256(temporary / SEEN_NAME),
             notices=notices,
         )
         (temporary / RECORD_NAME).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -43,6 +43,9 @@ class BundleRecord(Frozen):
     weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     num_parameters: int = Field(ge=1)
     initial_weights: str = Field(description="what training started from, with its licence")
+    seen_sha256: str | None = Field(
+        default=None, pattern="^[0-9a-f]{64}$", description="of the fingerprints of train and val; None: not known"
+    )
     notices: tuple[str, ...] = ()
 
     @model_validator(mode="after")

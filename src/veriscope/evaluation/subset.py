@@ -1,12 +1,13 @@
 """Which part of a data set a bundle may be judged on, and what has to be said about it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import ValidationError
 
 from veriscope.bundle.bundle import Bundle
+from veriscope.bundle.seen import count_seen, fingerprints
 from veriscope.config.schema import SplitConfig
 from veriscope.data.manifest import Manifest
 from veriscope.data.splits import Cut, cut
@@ -40,11 +41,12 @@ class Chosen:
 
 
 def choose_subset(manifest: Manifest, bundle: Bundle, *, wanted: Wanted, data_name: str) -> Chosen:
-    """Return the rows to judge.
+    """Return the rows to judge, and what the model has to do with them.
 
     Data whose content hash the bundle names as its own is cut again as in training, so that `test` is what training
-    left alone; `auto` takes that, and refuses where nothing was left. Other data is unseen as far as the hash tells;
-    there `auto` takes its test folder or column where it has one, else everything.
+    left alone; `auto` takes that, and refuses where nothing was left. Of other data `auto` takes its test folder or
+    column where it has one, else everything. Whatever is chosen is compared with the training and validation pictures,
+    file by file: the same pictures come in other folders and under other names.
 
     Raises:
         DataError: nothing to judge, a part that the data doesn't have, or `auto` on data that was wholly trained on.
@@ -52,12 +54,30 @@ def choose_subset(manifest: Manifest, bundle: Bundle, *, wanted: Wanted, data_na
     """
     if len(manifest) == 0:
         raise DataError(f"data '{data_name}' holds no pictures: there is nothing to judge.")
-    if manifest.content_hash == bundle.record.training.data_hash:
-        return _from_own_data(manifest, bundle, wanted=wanted, data_name=data_name)
-    unseen = (
-        f"The model was trained on '{bundle.record.training.data_name}', not on this data "
-        "(content hashes differ; single pictures were not compared)."
-    )
+    own = manifest.content_hash == bundle.record.training.data_hash
+    choose = _from_own_data if own else _from_other_data
+    return _compared(choose(manifest, bundle, wanted=wanted, data_name=data_name), bundle)
+
+
+def _compared(chosen: Chosen, bundle: Bundle) -> Chosen:
+    """Return the same choice, with what the files themselves tell where they are known to the bundle."""
+    seen = bundle.seen()
+    if seen is None:
+        return replace(chosen, text=f"{chosen.text} The bundle can't tell single pictures that it was made with.")
+    prints = fingerprints(chosen.manifest)
+    kinds: tuple[tuple[Exposure, str], ...] = (("trained", "train"), ("selected", "val"))
+    for exposure, name in kinds:
+        count = count_seen(prints, seen[name])
+        if count and chosen.exposure == "unseen":
+            text = (
+                f"{chosen.text} But {count:,} of its {len(prints):,} files are among the model's own {name} pictures."
+            )
+            return replace(chosen, exposure=exposure, text=text)
+    return chosen
+
+
+def _from_other_data(manifest: Manifest, bundle: Bundle, *, wanted: Wanted, data_name: str) -> Chosen:
+    unseen = f"The model was trained on '{bundle.record.training.data_name}'."
     num_test = len(manifest.only(Split.TEST)) if manifest.has_splits else 0
     name = ("test" if num_test else "all") if wanted == "auto" else wanted
     if name == "all":

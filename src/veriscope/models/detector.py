@@ -55,7 +55,7 @@ class Detector(nn.Module):
         return self.classify(self.features(image_BCHW))
 
     def features(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """Return the maps that the head reads (one; two for texture_stats), each BCHW."""
+        """Return the maps that the head reads (one, for texture_stats one or more), each BCHW."""
         image = image_BCHW.float() / 255 if image_BCHW.dtype == torch.uint8 else image_BCHW.float()
         image = STREAMS[self.config.stream](image)
         return cast(tuple[Tensor, ...], self.backbone((image - self.mean) / self.std))

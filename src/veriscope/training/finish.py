@@ -10,6 +10,7 @@ from rich.console import Console
 
 from veriscope.bundle.bundle import Bundle, TrainingFacts, save_bundle
 from veriscope.bundle.scorer import Scored, Scorer
+from veriscope.bundle.seen import fingerprints
 from veriscope.config.schema import RunConfig
 from veriscope.data.manifest import Manifest
 from veriscope.data.synthetic import SYNTHETIC_NOTICE
@@ -47,6 +48,7 @@ def finish_run(
         calibration=calibration,
         thresholds={"val": threshold},
         training=_facts(config, folder, data, judgement),
+        seen={"train": fingerprints(data.cut.train), "val": fingerprints(val)},
         notices=(SYNTHETIC_NOTICE,) if config.data.kind == "synthetic" else (),
         overwrite=True,
     )

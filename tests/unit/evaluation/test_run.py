@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from rich.console import Console
 from tests.helpers.models import model_config
 
 from veriscope.bundle.bundle import TrainingFacts, save_bundle
+from veriscope.bundle.seen import fingerprints
 from veriscope.config.schema import DataConfig, EvaluateConfig, PathsConfig, SplitConfig
 from veriscope.data.sources import load_manifest
 from veriscope.data.splits import cut
@@ -36,7 +38,7 @@ def data_config(root, **more):
     return DataConfig(name="toy", kind="folder", root=root, batch_size=8, num_workers=0, **more)
 
 
-def bundle_for(folder, manifest, split=None):
+def bundle_for(folder, manifest, split=None, seen=None):
     torch.manual_seed(0)
     facts = TrainingFacts(
         data_name="toy",
@@ -55,6 +57,7 @@ def bundle_for(folder, manifest, split=None):
         calibration=Calibration(temperature=1.5, fitted_on="toy val"),
         thresholds={"val": Threshold(value=0.4, rule="youden", chosen_on="toy val")},
         training=facts,
+        seen=seen,
         notices=("A notice of the bundle.",),
     )
 
@@ -159,6 +162,33 @@ def test_other_data_gives_its_test_part_or_everything(place, tmp_path_factory):
         choose_subset(parted, bundle, wanted="val", data_name="b")
     with pytest.raises(DataError, match="no 'test' part"):
         choose_subset(whole, bundle, wanted="test", data_name="a")
+
+
+def test_training_pictures_are_known_in_other_folders_and_under_other_names(tmp_path):
+    """The same files, in one folder without splits, renamed, among others: nothing but their bytes tells."""
+    own = load_manifest(data_config(pictures(tmp_path / "data", num_each=20)), paths_cache=tmp_path / "cache")
+    parts = cut(own, SplitConfig())
+    seen = {"train": fingerprints(parts.train), "val": fingerprints(parts.val)}
+    bundle = bundle_for(tmp_path / "bundle", own, seen=seen)
+    copy = pictures(tmp_path / "copy", seed=5)
+    for index in range(3):
+        shutil.copy(parts.train.absolute_path(index), copy / "fake" / f"holiday_{index}.png")
+    shutil.copy(parts.val.absolute_path(0), copy / "real" / "other.png")
+    other = load_manifest(data_config(copy), paths_cache=tmp_path / "cache")
+    chosen = choose_subset(other, bundle, wanted="auto", data_name="copy")
+    assert chosen.exposure == "trained"
+    assert "3 of its 20 files" in chosen.text
+    for index in range(3):
+        (copy / "fake" / f"holiday_{index}.png").unlink()
+    other = load_manifest(data_config(copy), paths_cache=tmp_path / "cache")
+    chosen = choose_subset(other, bundle, wanted="auto", data_name="copy")
+    assert (chosen.exposure, "1 of its 17 files" in chosen.text) == ("selected", True)
+    (copy / "real" / "other.png").unlink()
+    other = load_manifest(data_config(copy), paths_cache=tmp_path / "cache")
+    assert choose_subset(other, bundle, wanted="auto", data_name="copy").exposure == "unseen"
+    (tmp_path / "bundle" / "seen.safetensors").unlink()
+    with pytest.raises(BundleError, match=r"seen\.safetensors' is missing"):
+        choose_subset(other, bundle, wanted="auto", data_name="copy")
 
 
 def test_a_bundle_without_its_split_can_not_be_judged_on_its_own_data(place, tmp_path):

@@ -1,0 +1,50 @@
+"""Which pictures made a bundle: eight bytes for each, so that judging it on them is noticed, whatever their folder."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file, save_file
+
+from veriscope.data.manifest import Manifest
+
+Fingerprints = npt.NDArray[np.int64]
+
+TAIL_BYTES = 4096  # of compressed picture data, which two pictures of one size don't share
+
+
+def fingerprints(manifest: Manifest) -> Fingerprints:
+    """Return one number a file, (N,), from its size and last 4 KiB; 0 for a file that can't be read.
+
+    The same file has the same number under every name and in every folder; one that was saved anew has another.
+    """
+    return np.array([_fingerprint(manifest.absolute_path(index)) for index in range(len(manifest))], dtype=np.int64)
+
+
+def count_seen(prints: Fingerprints, seen: Fingerprints) -> int:
+    """Return how many of `prints` are among `seen`; unreadable files count as unseen."""
+    return int(np.isin(prints[prints != 0], seen).sum())
+
+
+def write_seen(file: Path, seen: Mapping[str, Fingerprints]) -> None:
+    """Write the fingerprints by name ('train', 'val'), sorted: their order would tell the files' order."""
+    save_file({name: np.unique(prints) for name, prints in seen.items()}, file)
+
+
+def read_seen(file: Path) -> dict[str, Fingerprints]:
+    """Return what write_seen wrote."""
+    return dict(load_file(file))
+
+
+def _fingerprint(path: Path) -> int:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - TAIL_BYTES, 0))
+            digest = hashlib.blake2b(size.to_bytes(8, "little") + file.read(), digest_size=8).digest()
+    except OSError:
+        return 0
+    return int.from_bytes(digest, "little", signed=True)
