@@ -13,15 +13,17 @@ def main(plain: dict[str, Any]) -> None:
     if resume is None:
         config = validate(RunConfig, plain)  # before torch is imported: a misspelt key should not take seconds
 
+    from veriscope.training.data import load_data
     from veriscope.training.run_folder import create_run_folder, open_run_folder
-    from veriscope.training.start import check, start_run
+    from veriscope.training.start import prepare, start_run
 
     if resume is None:
-        check(config)
+        data = prepare(config)
         folder = create_run_folder(config, multirun_dir=multirun_dir())
     else:
-        folder, config = open_run_folder(Path(resume), overrides=task_overrides())
-    start_run(config, folder, resume=resume is not None, overrides=task_overrides())
+        folder, config = open_run_folder(Path(str(resume)), overrides=task_overrides())
+        data = load_data(config)
+    start_run(config, folder, data, overrides=task_overrides())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from veriscope import __version__
-from veriscope.errors import VeriscopeError, machine_trouble
+from veriscope.errors import VeriscopeError, machine_trouble, printable
 
 if TYPE_CHECKING:
     # "_SubParsersAction" is argparse's own name for what add_subparsers returns.
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(arguments)
     except VeriscopeError as error:
-        print(f"veriscope: {error}", file=sys.stderr)
+        print(f"veriscope: {printable(str(error), keep=chr(10))}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         # The reader has gone (`| head`). Python would fail again when it flushes standard output at exit.

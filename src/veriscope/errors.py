@@ -44,6 +44,9 @@ class RunError(VeriscopeError):
     """A run folder or a training run that can't go on."""
 
 
+_NO_PLACE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)
+
+
 def machine_trouble(error: BaseException) -> str | None:
     """Return what happened and how to mend it where the machine is the cause (disk, memory), else None: a bug."""
     text = str(error)
@@ -52,6 +55,8 @@ def machine_trouble(error: BaseException) -> str | None:
     short_write = "inline_container" in text and ("unexpected pos" in text or "failed writing" in text)
     if full or short_write or "No space left on device" in text:
         return "the disk is full; free some space."
+    if isinstance(error, OSError) and error.errno in _NO_PLACE and error.filename is not None:
+        return f"'{error.filename}' can't be used ({error.strerror}); name another place, or mend its rights."
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for its name
         return "the GPU's memory is full; take a smaller data.batch_size (trainer.accumulate_batches makes up for it)."
     if isinstance(error, MemoryError):
@@ -62,6 +67,13 @@ def machine_trouble(error: BaseException) -> str | None:
             "take fewer data.num_workers, 0 for none."
         )
     return None
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """Return the text with control characters and undecodable bytes escaped: a file name must not drive a terminal."""
+    return "".join(
+        c if c.isprintable() or c in keep else c.encode("unicode_escape", "backslashreplace").decode() for c in text
+    )
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -27,3 +27,8 @@ def tracked(items: Iterable[T], *, doing: str, total: int, shown: bool = True) -
     )
     with bar:
         yield from bar.track(items, total=total)
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is: brackets in a path are no markup, and a path that is cut can't be copied."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

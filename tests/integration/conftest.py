@@ -12,7 +12,7 @@ from PIL import Image
 from veriscope.config.load import CONF_DIR, to_plain, validate
 from veriscope.config.schema import RunConfig
 from veriscope.training.run_folder import RunFolder, create_run_folder
-from veriscope.training.start import check, start_run
+from veriscope.training.start import prepare, start_run
 
 SIDE_PX = 48
 TINY = (
@@ -78,9 +78,9 @@ def train(tiny_config: Callable[..., RunConfig]) -> Callable[..., RunFolder]:
 
     def run(*overrides: str) -> RunFolder:
         config = tiny_config(*overrides)
-        check(config)
+        data = prepare(config)
         folder = create_run_folder(config, multirun_dir=None)
-        start_run(config, folder, resume=False, overrides=overrides)
+        start_run(config, folder, data, overrides=overrides)
         return folder
 
     return run

@@ -23,6 +23,7 @@ from tests.integration.conftest import TINY
 
 from veriscope.config.schema import RunConfig
 from veriscope.errors import DataError, RunError
+from veriscope.training.data import load_data
 from veriscope.training.module import DetectionModule
 from veriscope.training.run_folder import RunFolder, open_run_folder
 from veriscope.training.start import start_run
@@ -128,7 +129,7 @@ def test_one_epoch_and_one_more_equal_two(
     broken = whole.path.parent / "broken"
     assert not (broken / "bundle").exists()
     folder, config = open_run_folder(broken, overrides=[f"resume={broken}"])
-    start_run(config, folder, resume=True, overrides=())
+    start_run(config, folder, load_data(config), overrides=())
     assert same(weights(whole), weights(folder))
     columns = ("epoch", "train/loss", "val/loss", "val/auroc", "lr")
     assert [[row[c] for c in columns] for row in history(whole)] == [
@@ -192,7 +193,7 @@ def test_a_resume_on_other_data_is_refused(train: Train, pictures: Path, tmp_pat
     shutil.copy(copy / "train/real/000.jpg", copy / "train/real/new.jpg")
     again, config = open_run_folder(folder.path, overrides=[])
     with pytest.raises(RunError, match="data set has changed"):
-        start_run(config, again, resume=True, overrides=())
+        start_run(config, again, load_data(config), overrides=())
 
 
 def test_a_class_missing_from_a_split_is_an_error(train: Train, pictures: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from veriscope.config.schema import EvaluateConfig, RunConfig
 from veriscope.evaluation.judge import Figure
 from veriscope.evaluation.run import run_evaluation
 from veriscope.training.run_folder import create_run_folder
-from veriscope.training.start import check, start_run
+from veriscope.training.start import prepare, start_run
 
 
 def composed(config_name: str, *overrides: str) -> dict[str, Any]:
@@ -26,9 +26,9 @@ def demo(tmp_path: Path, *overrides: str) -> Figure:
     plain = composed("train", *words, *overrides)
     plain.pop("resume")
     config = validate(RunConfig, plain)
-    check(config)
+    data = prepare(config)
     folder = create_run_folder(config, multirun_dir=None)
-    start_run(config, folder, resume=False, overrides=())
+    start_run(config, folder, data, overrides=())
     judged = composed("evaluate", f"bundle={folder.bundle}", "data=synthetic", "subset=test", *places, *overrides)
     result = run_evaluation(validate(EvaluateConfig, judged), output_dir=tmp_path / "judged", provenance={})
     assert "no claim about real deepfakes" in (tmp_path / "judged/report.html").read_text(encoding="utf-8")

@@ -228,7 +228,7 @@ def _read_record(path: Path) -> BundleRecord:
     """
     try:
         plain: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"'{path}' is damaged ({error}); copy the whole folder again.") from error
     version = plain.get("format_version") if isinstance(plain, dict) else None
     if version is None:

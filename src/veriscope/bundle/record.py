@@ -1,6 +1,6 @@
 """What bundle.json holds."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -38,7 +38,7 @@ class BundleRecord(Frozen):
     model: ModelConfig
     class_map: dict[str, int] = Field(default_factory=lambda: {name: i for i, name in enumerate(CLASS_NAMES)})
     calibration: Calibration
-    thresholds: dict[str, Threshold]
+    thresholds: dict[Annotated[str, Field(pattern=r"^[\w.-]{1,40}$")], Threshold]
     training: TrainingFacts
     weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     num_parameters: int = Field(ge=1)

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
-from veriscope.errors import ConfigError, VeriscopeError, machine_trouble, nearest
+from veriscope.errors import ConfigError, VeriscopeError, machine_trouble, nearest, printable
 
 CONF_DIR = Path(__file__).resolve().parents[3] / "conf"
 Model = TypeVar("Model", bound=BaseModel)
@@ -53,6 +53,10 @@ def run_entry_point(config_name: str, schema: type[BaseModel], task: Callable[[d
         entry()
     except KeyboardInterrupt:
         _stop("interrupted", 130)
+    except BrokenPipeError:
+        # The reader has gone (`| head`). Python would fail again when it flushes standard output at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
     except (HydraException, OmegaConfBaseException) as error:
         _stop(explain_composition(error, schema), ConfigError.exit_code)
     raise SystemExit(0)
@@ -83,7 +87,7 @@ def settable(argument: str, schema: type[BaseModel]) -> str:
 
 def _stop(message: str, code: int) -> NoReturn:
     sys.stdout.flush()
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message, keep=chr(10))}", file=sys.stderr)
     raise SystemExit(code)
 
 

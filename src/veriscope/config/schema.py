@@ -13,6 +13,7 @@ Number = TypeVar("Number", int, float)
 NotNegative = Annotated[float, Field(ge=0)]
 Percent = Annotated[int, Field(ge=1, le=100)]
 Probability = Annotated[float, Field(ge=0, le=1)]
+PhaseName = Annotated[str, Field(pattern=r"^[\w-]{1,64}$", description="names a folder of checkpoints")]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -107,7 +108,7 @@ class DataConfig(Frozen):
         default_factory=dict, description="folder name (any letter case) to split; adds to the usual ones"
     )
     synthetic: SyntheticConfig | None = None
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=32, ge=1, le=65_536)
     num_workers: int = Field(default=2, ge=0, description="loader processes of each training process")
     max_unreadable: Probability = Field(default=0.05, description="training stops above this unreadable share")
     max_pixels: int = Field(default=178_956_970, ge=1, description="larger images are refused as decompression bombs")
@@ -219,7 +220,7 @@ class ScheduleConfig(Frozen):
     """The phases of a run, in order."""
 
     name: str
-    phases: dict[str, PhaseConfig] = Field(min_length=1)
+    phases: dict[PhaseName, PhaseConfig] = Field(min_length=1)
 
 
 class TargetSpec(Frozen):

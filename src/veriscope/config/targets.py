@@ -8,7 +8,7 @@ from veriscope.config.schema import TargetSpec
 from veriscope.errors import ConfigError, nearest
 
 # A configuration is often somebody else's file: it must not be able to name os.system.
-ALLOWED_PREFIXES = ("pytorch_lightning.callbacks.", "veriscope.training.")
+ALLOWED_PREFIXES = ("pytorch_lightning.callbacks.",)
 
 
 def resolve(spec: TargetSpec, *, key: str) -> tuple[type[Any], dict[str, Any]]:

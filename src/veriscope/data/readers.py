@@ -98,7 +98,7 @@ def _read_table(path: Path) -> pa.Table:
         raise DataError(f"data.file '{path}' is empty; expected a header path,label[,split,group,generator].")
     try:
         table = pq.read_table(path) if suffix == ".parquet" else _read_csv(path)
-    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise DataError(f"data.file '{path}' can't be read: {' '.join(str(error).split())[:200]}") from None
     table = table.rename_columns([name.strip().lstrip("\ufeff").lower() for name in table.column_names])
     twice = {name for name in table.column_names if table.column_names.count(name) > 1}
@@ -126,11 +126,17 @@ def _read_csv(path: Path) -> pa.Table:
 def _column(table: pa.Table, name: str) -> pa.Array:
     """Return a column as one array of stripped text; empty text becomes null."""
     column = table[name]
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_floating(column.type):  # pandas turns integers beside a gap into floats
-        column = column.cast(pa.int64(), safe=False)
-    text = pc.utf8_trim_whitespace(column.cast(pa.string())).combine_chunks()
+    try:
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if pa.types.is_floating(column.type):  # pandas turns integers beside a gap into floats, and the gap into NaN
+            column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column).cast(pa.int64())
+        if pa.types.is_boolean(column.type):
+            raise DataError(f"the column '{name}' holds true and false: say real and fake, or 0 and 1.")
+        text = pc.utf8_trim_whitespace(column.cast(pa.string())).combine_chunks()
+    except pa.ArrowException as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"the column '{name}' ({column.type}) holds no words or whole numbers: {reason}") from None
     return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
 
 

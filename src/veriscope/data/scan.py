@@ -163,7 +163,7 @@ def _refuse_confusing(class_folder: Path, name: str, label: int, rules: _Rules) 
     if rules.classes.get(key, label) != label:
         raise DataError(
             f"'{class_folder / name}' is a {CLASS_NAMES[1 - label]} folder inside a {CLASS_NAMES[label]} one; "
-            f"move it out, or say what it is: data.class_map={{{name}: {CLASS_NAMES[label]}}}."
+            f"move it out, or say what it is: 'data.class_map={{{name}: {CLASS_NAMES[label]}}}'."
         )
 
 
@@ -234,7 +234,7 @@ def _unknown_text(here: Path, rules: _Rules, folders: list[str], strange: list[s
     example = ", ".join(f"{name}: {meaning}" for name, meaning in _example_map(unknown, folders, rules).items())
     return (
         f"{start} holds the classes {sorted(folders)}; expected real and fake.{near} "
-        f"Name them, as data.class_map={{{example}}}."
+        f"Name them, as 'data.class_map={{{example}}}' (the quotes are for the shell)."
     )
 
 
@@ -258,9 +258,10 @@ def _example_map(unknown: list[str], folders: list[str], rules: _Rules) -> dict[
 def _near_folder(root: Path) -> str:
     parent = root.parent
     if not parent.is_dir():
-        return f" Nor does '{parent}'."
+        return f" Nor does '{parent}'. Say where data sets lie: paths.data=DIR (or the variable VERISCOPE_DATA)."
     names = [entry.name for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-    return f" In '{parent}': {nearest(root.name, names)}" if names else f" '{parent}' holds no folder."
+    near = nearest(root.name, names) if names else ""
+    return f" {near}" if near.startswith("Did you mean") else f" '{parent}' holds no such folder."
 
 
 def _report(root: Path, ignored: Counter[str], num_loose: int) -> None:

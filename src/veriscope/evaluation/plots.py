@@ -106,9 +106,7 @@ def roc_picture(table: PredictionTable, thresholds: Mapping[str, Threshold], *, 
             max(x, left), y, marker, color=INK, markersize=6, label=f"{name}: {threshold.value:.3g}", clip_on=False
         )
     axes.set(ylim=(-0.01, 1.01), xlabel="false alarms: share of real called fake", ylabel="share of fakes caught")
-    legend = axes.legend(
-        title="threshold", loc="upper left" if low_fpr else "lower right", frameon=True, framealpha=0.9
-    )
+    legend = axes.legend(title="threshold", loc="lower right", frameon=True, framealpha=0.9)
     legend.get_frame().set(facecolor="white", edgecolor="white")
     return picture
 
@@ -141,8 +139,7 @@ def score_picture(table: PredictionTable, thresholds: Mapping[str, Threshold]) -
     for line, (name, threshold) in zip(_LINES * 2, thresholds.items(), strict=False):
         axes.axvline(threshold.value, color=INK, linestyle=line, linewidth=1.3, label=f"{name} {threshold.value:.3g}")
     axes.set(xlim=(0, 1), xlabel="score: probability of fake", ylabel="share of the class")
-    axes.legend(loc="upper center", ncols=2, frameon=True, framealpha=0.9, facecolor="white", edgecolor="white")
-    axes.margins(y=0.25)
+    picture.legend(loc="outside lower center", ncols=2)
     return picture
 
 
@@ -206,9 +203,12 @@ def history_picture(history: Path) -> Picture | None:
         for previous, (epoch, row) in zip(rows, list(zip(epochs, rows, strict=True))[1:], strict=False):
             if previous.get("phase") != row.get("phase"):
                 axes.axvline(epoch - 0.5, color=MUTED, linewidth=1, linestyle=":")
-    loss.legend()
-    quality.legend(loc="lower right")
-    rate.set_xlabel("epoch (dotted: a new phase begins)")
+    for axes in (loss, quality):
+        axes.legend(loc="lower left", bbox_to_anchor=(0.45, 1.0), ncols=2, borderaxespad=0.2)
+    phases = {row.get("phase") for row in rows}
+    rate.set_xlabel("epoch (dotted: a new phase begins)" if len(phases) > 1 else "epoch")
+    rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useOffset=False)
+    rate.set_ylim(bottom=0)
     rate.xaxis.get_major_locator().set_params(integer=True)
     return picture
 
@@ -216,7 +216,8 @@ def history_picture(history: Path) -> Picture | None:
 def save_png(picture: Picture, path: Path, *, note: str = "", dots_per_inch: int = 150) -> Path:
     """Write the picture on white as PNG, whole or not at all, and return its path; `note` goes below it."""
     if note:
-        picture.supxlabel(textwrap.fill(note, 96), fontsize=6, color=MUTED)
+        own = picture.get_supxlabel()
+        picture.supxlabel("\n".join([own] * bool(own) + [textwrap.fill(note, 80)]), fontsize=6.5, color=MUTED)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_or_not_at_all(path) as temporary, mpl.rc_context(_STYLE):
         picture.savefig(temporary, format="png", dpi=dots_per_inch, facecolor="white")

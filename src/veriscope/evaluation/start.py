@@ -5,8 +5,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from veriscope.config.load import multirun_dir, validate
+from veriscope.config.load import multirun_dir, task_overrides, validate
 from veriscope.config.schema import EvaluateConfig
+from veriscope.errors import ConfigError
 
 
 def start_evaluation(plain: Mapping[str, Any]) -> None:
@@ -17,6 +18,11 @@ def start_evaluation(plain: Mapping[str, Any]) -> None:
 
     """
     config = validate(EvaluateConfig, plain)
+    if not any(word.startswith("data=") for word in task_overrides()):
+        raise ConfigError(
+            "evaluate.py judges a bundle on data: name it, as data=rvf10k or data=folder data.root=DIR. "
+            "Training printed the line for its own data."
+        )
     from veriscope.evaluation.run import (
         run_evaluation,
     )  # after validation: torch takes seconds, a misspelt key must not

@@ -49,3 +49,4 @@ def print_summary(
         ("bundle", bundle),
     ):
         console.print(f"{name}: {escape(str(path))}", highlight=False, soft_wrap=True)
+    console.print(f"next: veriscope predict {escape(str(bundle))} PICTURE_OR_FOLDER", highlight=False, soft_wrap=True)

@@ -125,7 +125,7 @@ def _build_timm(config: BackboneConfig, *, size_px: int, download: bool) -> nn.M
     try:
         with download_guard(name, active=download):
             net = timm.create_model(name, pretrained=download, num_classes=0, global_pool="", **arguments)
-    except (TypeError, AssertionError, ValueError, RuntimeError) as error:
+    except (TypeError, AssertionError, ValueError, RuntimeError, KeyError, AttributeError) as error:
         reason = str(error).split("\n")[0] or type(error).__name__
         raise ModelError(
             f"timm can't build '{name}' at {size_px} px with model.backbone.options={dict(config.options)}: {reason}."

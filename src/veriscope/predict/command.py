@@ -9,7 +9,7 @@ from rich.console import Console
 
 from veriscope.bundle.bundle import load_bundle
 from veriscope.bundle.scorer import Scorer
-from veriscope.errors import DataError
+from veriscope.errors import DataError, printable
 from veriscope.predict.images import collect_images, judge_images
 from veriscope.predict.output import Format, footer, open_output, write_verdicts
 from veriscope.progress import tracked
@@ -28,7 +28,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     form = _format(arguments)
     bundle = load_bundle(arguments.bundle)
     threshold = bundle.preferred_threshold if arguments.threshold is None else bundle.threshold(arguments.threshold)
-    paths = collect_images(arguments.paths)
+    paths, passed = collect_images(arguments.paths)
     scorer = Scorer(
         bundle,
         device=arguments.device,
@@ -50,6 +50,11 @@ def run_predict(arguments: argparse.Namespace) -> int:
         write_verdicts(verdicts, stream, form=form, bundle=bundle, threshold=threshold)
     total = f"{counts['fake']} fake, {counts['real']} real" + (f", {counts[None]} no verdict" if counts[None] else "")
     console.print(f"{total}. {footer(bundle, threshold)}", style="dim", highlight=False, markup=False, soft_wrap=True)
+    if passed:
+        kinds = ", ".join(f"{count} {printable(suffix)}" for suffix, count in sorted(passed.items()))
+        console.print(f"Passed over, no pictures by name: {kinds}.", style="dim", highlight=False, markup=False)
+    if arguments.output is not None:
+        console.print(f"written: {arguments.output}", highlight=False, markup=False, soft_wrap=True)
     return 1 if counts[None] else 0
 
 

@@ -1,6 +1,7 @@
 """From paths to verdicts."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from veriscope.errors import DataError
 from veriscope.types import Threshold, Verdict
 
 
-def collect_images(paths: Sequence[Path]) -> list[Path]:
-    """Return the files to judge: named files as they are, folders searched recursively for images by extension.
+def collect_images(paths: Sequence[Path]) -> tuple[list[Path], Counter[str]]:
+    """Return the files to judge, and how many others were passed over by extension ('.mp4').
+
+    Named files are taken as they are, folders searched recursively for images by extension.
 
     Named order is kept, inside a folder the order of names. Hidden files and folders inside a named one are passed
     over; links to folders are not followed. A folder that can't be read stands in the list itself, so that it ends
@@ -26,16 +29,17 @@ def collect_images(paths: Sequence[Path]) -> list[Path]:
         listed = ", ".join(f"'{path}'" for path in missing[:5]) + (" ..." if len(missing) > 5 else "")
         raise DataError(f"no such file or folder: {listed}")
     found: list[Path] = []
+    passed: Counter[str] = Counter()
     for path in paths:
-        found.extend(_images_in(path) if path.is_dir() else [path])
+        found.extend(_images_in(path, passed) if path.is_dir() else [path])
     if not found:
         listed = ", ".join(f"'{path}'" for path in paths)
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(f"no images in {listed}: looked for {kinds}. Name a file itself to have it tried anyway.")
-    return found
+    return found, passed
 
 
-def _images_in(folder: Path) -> Iterator[Path]:
+def _images_in(folder: Path, passed: Counter[str]) -> Iterator[Path]:
     unreadable: list[Path] = []
 
     def note(error: OSError) -> None:
@@ -44,8 +48,13 @@ def _images_in(folder: Path) -> Iterator[Path]:
     for top, folders, files in os.walk(folder, onerror=note):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
+            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+            if name.startswith("."):
+                continue
+            if suffix in IMAGE_SUFFIXES:
                 yield Path(top, name)
+            else:
+                passed[suffix or "without ending"] += 1
     yield from unreadable
 
 

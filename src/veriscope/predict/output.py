@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from veriscope.bundle.bundle import Bundle
-from veriscope.errors import DataError
+from veriscope.errors import DataError, printable
 from veriscope.files import whole_or_not_at_all
 from veriscope.types import CLASS_MAP_TEXT, Threshold, Verdict
 
@@ -44,12 +44,7 @@ def footer(bundle: Bundle, threshold: Threshold) -> str:
     """Return what a reader must know beside the verdicts: class map, threshold and its origin, the bundle's notices."""
     origin = threshold.rule if threshold.chosen_on == "none" else f"{threshold.rule}, chosen on {threshold.chosen_on}"
     line = f"{CLASS_MAP_TEXT}; fake from {threshold.value:.4g} on ({origin})"
-    return " ".join([line + ".", *bundle.notices])
-
-
-def printable(text: str) -> str:
-    """Return the text with control characters and undecodable bytes escaped: a file name must not drive a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    return printable(" ".join([line + ".", *bundle.notices]))
 
 
 def safe_cell(text: str) -> str:

@@ -48,23 +48,15 @@ class PreparedData:
         return float(weights[0]), float(weights[1])
 
 
-def prepare_data(config: RunConfig, folder: RunFolder) -> PreparedData:
-    """Return the run's data; writes split.parquet beside the configuration.
+def load_data(config: RunConfig) -> PreparedData:
+    """Return the data that the configuration names, cut.
 
     Raises:
         DataError: the data can't be read, or a split lacks a class.
-        RunError: the run in `folder` began on other data.
 
     """
     manifest = load_manifest(config.data, paths_cache=config.paths.cache)
     parts = cut(manifest, config.split)
-    progress = folder.load_progress()
-    if progress is not None and progress.data_hash != manifest.content_hash:
-        raise RunError(
-            f"the data set has changed since the run in '{folder.path}' began (hash {progress.data_hash[:12]}, "
-            f"now {manifest.content_hash[:12]}); bring the old data back, or start a new run"
-        )
-    _write_split(parts, folder)
     parts = Cut(
         train=mapped(parts.train, paths_cache=config.paths.cache),
         val=mapped(parts.val, paths_cache=config.paths.cache),
@@ -73,13 +65,24 @@ def prepare_data(config: RunConfig, folder: RunFolder) -> PreparedData:
     return PreparedData(manifest.content_hash, parts)
 
 
-def _write_split(parts: Cut, folder: RunFolder) -> None:
-    """Write which file served as what, so that nobody has to guess afterwards."""
+def record_split(data: PreparedData, folder: RunFolder) -> None:
+    """Write split.parquet, which file served as what, so that nobody has to guess afterwards.
+
+    Raises:
+        RunError: the run in `folder` began on other data.
+
+    """
+    progress = folder.load_progress()
+    if progress is not None and progress.data_hash != data.content_hash:
+        raise RunError(
+            f"the data set has changed since the run in '{folder.path}' began (hash {progress.data_hash[:12]}, "
+            f"now {data.content_hash[:12]}); bring the old data back, or start a new run"
+        )
     file = folder.path / "split.parquet"
     if file.exists():
         return
     rows: list[tuple[str, int, str]] = []
-    for name, part in (("train", parts.train), ("val", parts.val), ("test", parts.test)):
+    for name, part in (("train", data.cut.train), ("val", data.cut.val), ("test", data.cut.test)):
         if part is not None:
             rows += [(part.sample(i).path, part.sample(i).label, name) for i in range(len(part))]
     paths, labels, splits = zip(*rows, strict=True)

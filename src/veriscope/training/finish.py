@@ -11,6 +11,7 @@ from rich.console import Console
 from veriscope.bundle.bundle import Bundle, TrainingFacts, save_bundle
 from veriscope.bundle.scorer import Scored, Scorer
 from veriscope.bundle.seen import fingerprints
+from veriscope.config.command import override
 from veriscope.config.schema import RunConfig
 from veriscope.data.manifest import Manifest
 from veriscope.data.synthetic import SYNTHETIC_NOTICE
@@ -22,7 +23,7 @@ from veriscope.evaluation.predictions import PredictionTable, TableMeta
 from veriscope.evaluation.threshold import choose_threshold
 from veriscope.files import write_text
 from veriscope.models.detector import Detector
-from veriscope.progress import tracked
+from veriscope.progress import say, tracked
 from veriscope.provenance import device_name, source_commit
 from veriscope.training.data import PreparedData
 from veriscope.training.history import read_history
@@ -30,6 +31,9 @@ from veriscope.training.loggers import RunLogger
 from veriscope.training.run_folder import RunFolder
 from veriscope.types import DEFAULT_THRESHOLD, Calibration
 
+NO_BETTER_THAN_CHANCE = (
+    "Not usable: on its own validation pictures it can't be told from a coin's toss; its verdicts mean nothing."
+)
 MAIN_FIGURES = ("auroc", "ap", "accuracy", "balanced_accuracy", "eer", "log_loss", "brier")
 
 
@@ -49,13 +53,22 @@ def finish_run(
         thresholds={"val": threshold},
         training=_facts(config, folder, data, judgement),
         seen={"train": fingerprints(data.cut.train), "val": fingerprints(val)},
-        notices=(SYNTHETIC_NOTICE,) if config.data.kind == "synthetic" else (),
+        notices=_notices(config, judgement),
         overwrite=True,
     )
     pictures = _write_validation(config, folder, bundle, table, judgement)
     figures = {f"final/{key}": judgement.metrics.get(key) for key in MAIN_FIGURES}
     logger.log_result(figures, pictures, bundle=folder.bundle, notices=bundle.record.notices)
-    _say(config, folder, judgement, console)
+    _say(config, folder, judgement, notices=bundle.record.notices, console=console)
+
+
+def _notices(config: RunConfig, judgement: Judgement) -> tuple[str, ...]:
+    """Return what has to be said wherever this bundle's figures or verdicts are shown."""
+    notices: tuple[str, ...] = (SYNTHETIC_NOTICE,) if config.data.kind == "synthetic" else ()
+    auroc = judgement.free["auroc"]
+    if auroc.value is None or auroc.interval is None or auroc.interval.low <= 0.5:
+        notices += (NO_BETTER_THAN_CHANCE,)
+    return notices
 
 
 def _score(config: RunConfig, val: Manifest, detector: Detector) -> list[Scored]:
@@ -140,21 +153,25 @@ def _write_validation(
     return files
 
 
-def _say(config: RunConfig, folder: RunFolder, judgement: Judgement, console: Console) -> None:
+def _say(
+    config: RunConfig, folder: RunFolder, judgement: Judgement, *, notices: tuple[str, ...], console: Console
+) -> None:
     auroc = judgement.free["auroc"]
     span = "" if auroc.interval is None else f" (95 % interval {auroc.interval.low:.3f} to {auroc.interval.high:.3f})"
     value = "undefined" if auroc.value is None else f"{auroc.value:.4f}"
     # Everything that the command line said of the data, or evaluation would see other data, or another test.
     overrides = [word.lstrip("+") for word in folder.load_provenance().get("overrides", [])]
-    said = [word for word in overrides if word.startswith(("data.", "paths.data=", "paths.cache="))]
-    data = shlex.join([f"data={config.data.name}", *said])
+    said = [word for word in overrides if word.startswith(("data=", "data.", "paths.data=", "paths.cache="))]
+    if not any(word.startswith("data=") for word in said):
+        said.insert(0, f"data={config.data.name}")  # an experiment's
+    data = shlex.join(said)
+    bundle = override("bundle", folder.bundle)
     lines = [
         f"val AUROC {value}{span}; checkpoint, temperature and threshold were chosen on val, so judge on other data:",
         f"  bundle: {folder.bundle}",
-        f"  python evaluate.py bundle={folder.bundle} {data}",
-        f"  veriscope predict {folder.bundle} PICTURE_OR_FOLDER",
+        f"  python evaluate.py {bundle} {data}",
+        f"  veriscope predict {shlex.quote(str(folder.bundle))} PICTURE_OR_FOLDER",
     ]
-    if config.data.kind == "synthetic":
-        lines.insert(1, f"  {SYNTHETIC_NOTICE}")
+    lines[1:1] = [f"  {notice}" for notice in notices]
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
+        say(console, line)

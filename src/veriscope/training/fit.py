@@ -4,20 +4,24 @@ import csv
 import io
 import logging
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from veriscope.config.schema import RunConfig, TrainerConfig
 from veriscope.config.targets import resolve
 from veriscope.errors import ConfigError, DataError, RunError
-from veriscope.files import write_text
+from veriscope.files import whole_or_not_at_all, write_text
 from veriscope.models.detector import Detector, build_detector
 from veriscope.models.precision import resolve_precision
+from veriscope.progress import say
 from veriscope.training.data import DetectionDataModule, PreparedData
 from veriscope.training.finish import finish_run
 from veriscope.training.history import HistoryCallback
@@ -109,6 +113,8 @@ def _fit_phase(
         console=console,
     )
     last = folder.checkpoints(name) / "last.ckpt"
+    if last.is_file():
+        _refuse_damaged(last, "remove it to begin this phase anew")
     callbacks = [best, LastCheckpoint(last), history, UnreadableCallback(config, folder, data)]
     trainer = _build_trainer(
         config, phase_name=name, epochs=epochs, callbacks=callbacks, logger=logger, console=console
@@ -126,8 +132,10 @@ def _fit_phase(
             weights_only=True if last.is_file() else None,
         )
     except SystemExit:  # Lightning's answer to Ctrl-C
-        console.print(f"stopped; go on with: python train.py resume={folder.path}", highlight=False, soft_wrap=True)
+        say(console, f"stopped; go on with: {folder.resume_command}")
         raise KeyboardInterrupt from None
+    except MisconfigurationException as error:
+        raise ConfigError(f"Lightning can't train like this: {error}") from error
     figure = float("nan") if best.best_model_score is None else float(best.best_model_score)
     if figure != figure:
         raise RunError(f"phase '{name}' never had a finite {config.callbacks.monitor}; see {folder.history}")
@@ -139,7 +147,7 @@ def _fit_phase(
 
 
 def _checkpoint_callback(config: RunConfig, directory: Path) -> ModelCheckpoint:
-    return ModelCheckpoint(
+    return BestCheckpoint(
         dirpath=directory,
         filename="best",
         monitor=config.callbacks.monitor,
@@ -189,6 +197,7 @@ def _build_trainer(
         logger=logger.lightning,
         enable_progress_bar=config.trainer.progress and console.is_terminal,
         enable_model_summary=False,
+        plugins=[WholeCheckpoints()],
         log_every_n_steps=10,
         deterministic="warn",
     )
@@ -199,15 +208,42 @@ def _load_best(detector: Detector, folder: RunFolder, phase: str) -> None:
     file = folder.checkpoints(phase) / "best.ckpt"
     if not file.is_file():
         return
+    _refuse_damaged(file, "start a new run")
     state = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
     prefix = "detector."
     detector.load_state_dict({key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)})
+
+
+def _refuse_damaged(checkpoint: Path, way_out: str) -> None:
+    if not zipfile.is_zipfile(checkpoint):  # torch's format; a cut one lacks the directory at its end
+        raise RunError(f"the checkpoint '{checkpoint}' is damaged; {way_out}")
 
 
 def _global_rank() -> int:
     return (
         torch.distributed.get_rank() if torch.distributed.is_available() and torch.distributed.is_initialized() else 0
     )
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints whole or not at all: Lightning writes elsewhere and copies, which a full disk cuts."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write `checkpoint` to `path`."""
+        file = Path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with whole_or_not_at_all(file) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the best epoch, of equals the latest: an easy val gives an AUROC of 1 long before training is done."""
+
+    def check_monitor_top_k(self, trainer: pl.Trainer, current: torch.Tensor | None = None) -> bool:
+        """Return whether this epoch is at least as good as the kept one."""
+        if current is not None and self.best_model_score is not None and bool(current == self.best_model_score):
+            return True  # the same on every rank: val is judged whole on each
+        return bool(super().check_monitor_top_k(trainer, current))
 
 
 class LastCheckpoint(pl.Callback):
@@ -221,7 +257,7 @@ class LastCheckpoint(pl.Callback):
         self._file = file
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save; Lightning writes to a temporary name first."""
+        """Save."""
         # A resumed Trainer takes its first epoch for the rest of an old one, and keeps its schedulers from stepping.
         # Here an epoch always begins anew.
         trainer.fit_loop.restarting = False

@@ -9,7 +9,9 @@ from typing import Any
 import pytorch_lightning as pl
 from rich.console import Console
 
+from veriscope.errors import RunError
 from veriscope.files import write_text
+from veriscope.progress import say
 
 COLUMNS = (
     "epoch", "phase", "train/loss", "val/loss", "val/auroc", "val/ap", "val/accuracy", "lr", "seconds", "images_per_s",
@@ -17,11 +19,19 @@ COLUMNS = (
 
 
 def read_history(file: Path) -> list[dict[str, str]]:
-    """Return the rows of history.csv; empty where there is none."""
+    """Return the rows of history.csv; empty where there is none.
+
+    Raises:
+        RunError: the file has other columns.
+
+    """
     if not file.is_file():
         return []
     with file.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+        reader = csv.DictReader(stream)
+        if tuple(reader.fieldnames or ()) != tuple(COLUMNS):
+            raise RunError(f"'{file}' is damaged: it lacks its columns; put it back, or start a new run")
+        return list(reader)
 
 
 class HistoryCallback(pl.Callback):
@@ -87,7 +97,7 @@ class HistoryCallback(pl.Callback):
             f"{row['images_per_s']:.1f} images/s",
             _minutes(seconds) + (f", at most {_minutes(left_s)} left" if left_s > 0 else ""),
         ]
-        self._console.print("  ".join(parts), highlight=False, soft_wrap=True)
+        say(self._console, "  ".join(parts))
 
 
 def _minutes(seconds: float) -> str:

@@ -19,6 +19,7 @@ import torch
 
 from veriscope.config.schema import TrainerConfig
 from veriscope.errors import ConfigError, RunError
+from veriscope.training.run_folder import RunFolder
 
 
 def num_processes(config: TrainerConfig) -> int:
@@ -58,7 +59,9 @@ def launch_workers(run_folder: Path, *, processes: int) -> None:
         raise RunError("\n".join(dict.fromkeys(said)))  # what all ranks say is said once
     failed = next((code for code in codes if code not in (0, None)), 0)
     if failed:
-        raise RunError(f"a training process ended with code {failed}; go on with: python train.py resume={run_folder}")
+        raise RunError(
+            f"a training process ended with code {failed}; go on with: {RunFolder(run_folder).resume_command}"
+        )
 
 
 def _run(command: list[str], *, processes: int, reports: Path) -> list[int | None]:

@@ -14,9 +14,11 @@ from rich.console import Console
 
 from veriscope.config.schema import LoggerConfig, RunConfig
 from veriscope.errors import ConfigError
+from veriscope.progress import say
 from veriscope.training.run_folder import RunFolder
 
 WANDB_HOST = "api.wandb.ai"
+INIT_TIMEOUT_S = 45.0
 REACH_TIMEOUT_S = 3.0
 
 
@@ -94,15 +96,15 @@ def _add_wandb(logger: RunLogger, config: RunConfig, folder: RunFolder, console:
         dir=str(folder.path),
         mode="offline" if offline else "online",
         config=config.model_dump(mode="json", by_alias=True),
-        settings=wandb.Settings(silent=True, console="off"),
+        settings=wandb.Settings(silent=True, console="off", init_timeout=INIT_TIMEOUT_S),
     )
     logger.wandb_run = run
     logger.lightning.append(WandbLogger(experiment=run))
     if offline:
         place = Path(run.dir).parent
-        console.print(f"W&B records offline ({reason}); later: wandb sync {place}", highlight=False, soft_wrap=True)
+        say(console, f"W&B records offline ({reason}); later: wandb sync {place}")
     else:
-        console.print(f"W&B: {run.url}", highlight=False, soft_wrap=True)
+        say(console, f"W&B: {run.url}")
 
 
 def wandb_offline(config: LoggerConfig) -> tuple[bool, str]:
@@ -116,18 +118,27 @@ def wandb_offline(config: LoggerConfig) -> tuple[bool, str]:
     if config.mode == "online":
         if not key:
             raise ConfigError("logger.mode=online needs a W&B key: run 'wandb login', or set WANDB_API_KEY")
+        trouble = _unreachable()
+        if trouble:
+            raise ConfigError(f"logger.mode=online: {trouble}; logger.mode=offline records for a later 'wandb sync'")
         return False, ""
     if config.mode == "offline" or os.environ.get("WANDB_MODE") == "offline":
         return True, "as asked"
     if not key:
         return True, "no key: run 'wandb login', or set WANDB_API_KEY"
+    trouble = _unreachable()
+    return bool(trouble), trouble
+
+
+def _unreachable() -> str:
+    """Return why W&B's host can't be reached; empty when it can."""
     host = os.environ.get("WANDB_BASE_URL", f"https://{WANDB_HOST}").split("//")[-1].split("/")[0]
     name, _, port = host.partition(":")
     try:
         socket.create_connection((name, int(port or 443)), timeout=REACH_TIMEOUT_S).close()
     except OSError:
-        return True, f"{name} can't be reached"
-    return False, ""
+        return f"{name} can't be reached"
+    return ""
 
 
 def _netrc_has_key() -> bool:

@@ -109,6 +109,8 @@ class DetectionModule(pl.LightningModule):
         first = torch.ones_like(order, dtype=torch.bool)
         first[1:] = index_N[order][1:] != index_N[order][:-1]
         keep = order[first & readable_N[order].bool()]
+        if not readable_N.all() and label_N[keep].sum() in (0, len(keep)):
+            raise RunError("val has no readable picture of one class or both: no epoch can be told from another")
         for name, value in validation_figures(logit_N[keep], label_N[keep]).items():
             self.log(name, value, prog_bar=name == "val/auroc", rank_zero_only=False, sync_dist=False)
 

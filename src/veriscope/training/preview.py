@@ -27,7 +27,7 @@ def write_preview(config: RunConfig, train: Manifest, file: Path) -> None:
     """
     augmentation = TrainingAugmentation(config.augment, config.model.input, fit=fit_to_input)
     rows = [_row(config, train, index, augmentation) for index in _examples(train)]
-    rows = [row for row in rows if row]
+    rows = [row for row in rows if row[1]]
     if not rows:
         return
     side = max(tile.shape[0] for _, tiles in rows for tile in tiles)

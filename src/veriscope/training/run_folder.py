@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 from pydantic import Field
 
+from veriscope.config.command import override
 from veriscope.config.schema import RunConfig
 from veriscope.errors import RunError, machine_trouble
 from veriscope.files import write_text
@@ -115,18 +117,61 @@ class RunFolder:
             write_text(self.path / (f"dirty_resume{number}.diff" if first else "dirty.diff"), diff)
 
     def load_provenance(self) -> dict[str, Any]:
-        """Return what was recorded when the run was started; empty before."""
+        """Return what was recorded when the run was started; empty before.
+
+        Raises:
+            RunError: provenance.json is damaged.
+
+        """
         file = self.path / "provenance.json"
-        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+        with _named_when_damaged(file):
+            return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+    @property
+    def resume_command(self) -> str:
+        """What to type to go on with this run."""
+        return f"python train.py {override('resume', self.path)}"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process; its end frees it, however it ends.
+
+        Raises:
+            RunError: another process trains in it.
+
+        """
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunError(f"another process is training in '{self.path}'; wait for it, or end it") from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def load_progress(self) -> Progress | None:
-        """Return how far the run is; None before its first phase began."""
+        """Return how far the run is; None before its first phase began.
+
+        Raises:
+            RunError: progress.json is damaged.
+
+        """
         file = self.path / "progress.json"
-        return Progress.model_validate_json(file.read_text(encoding="utf-8")) if file.is_file() else None
+        with _named_when_damaged(file):
+            return Progress.model_validate_json(file.read_text(encoding="utf-8")) if file.is_file() else None
 
     def save_progress(self, progress: Progress) -> None:
         """Write how far the run is."""
         write_text(self.path / "progress.json", progress.model_dump_json(indent=2) + "\n")
+
+
+@contextmanager
+def _named_when_damaged(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"'{file}' is damaged ({type(error).__name__}); put it back, or start a new run") from None
 
 
 @contextmanager
@@ -143,7 +188,7 @@ def naming_the_way_on(folder: RunFolder) -> Iterator[None]:
         trouble = machine_trouble(error)
         if trouble is None:
             raise
-        raise RunError(f"{trouble} Then go on with: python train.py resume={folder.path}") from error
+        raise RunError(f"{trouble} Then go on with: {folder.resume_command}") from error
 
 
 def create_run_folder(config: RunConfig, *, multirun_dir: Path | None) -> RunFolder:
@@ -160,7 +205,7 @@ def create_run_folder(config: RunConfig, *, multirun_dir: Path | None) -> RunFol
             if any(chosen.iterdir()):
                 raise RunError(
                     f"paths.run_dir '{chosen}' is not empty; choose another, or go on with it: "
-                    f"python train.py resume={chosen}"
+                    f"{RunFolder(chosen).resume_command}"
                 )
             return RunFolder(chosen)
         return RunFolder(_dated_folder(config))

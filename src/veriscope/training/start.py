@@ -3,41 +3,50 @@
 from collections.abc import Sequence
 
 from pytorch_lightning import Callback
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from veriscope.config.schema import RunConfig
 from veriscope.config.targets import resolve
 from veriscope.errors import ConfigError
 from veriscope.models.detector import build_detector, check_model
+from veriscope.progress import say
 from veriscope.provenance import collect, source_commit
-from veriscope.training.data import prepare_data
+from veriscope.training.data import PreparedData, load_data, record_split
 from veriscope.training.fit import check_hardware, lightning_precision, run_training
 from veriscope.training.launch import launch_workers, num_processes
 from veriscope.training.preview import write_preview
 from veriscope.training.run_folder import RunFolder, naming_the_way_on
 
 
-def check(config: RunConfig) -> None:
-    """Find what the schema can't see, before any data is read or any folder made.
+def prepare(config: RunConfig) -> PreparedData:
+    """Find what the schema can't see, and return the data, before any folder is made; the costliest check comes last.
 
     Raises:
         ConfigError, ModelError: a part that doesn't exist, an argument that it doesn't take, hardware or weights that
             can't be had.
+        DataError: the data can't be read, or a split lacks a class.
 
     """
     check_model(config.model)
     for name, spec in config.callbacks.extra.items():
-        kind, _ = resolve(spec, key=f"callbacks.extra.{name}")
+        kind, arguments = resolve(spec, key=f"callbacks.extra.{name}")
         if not issubclass(kind, Callback):
             raise ConfigError(f"callbacks.extra.{name}._target_={spec.target!r} is no Lightning callback")
+        try:
+            kind(**arguments)
+        except (TypeError, ValueError, MisconfigurationException) as error:
+            raise ConfigError(f"callbacks.extra.{name}: {error}") from error
     check_hardware(config.trainer)
     num_processes(config.trainer)
+    data = load_data(config)
     if not config.preview:
         # Once here: else every process downloads the weights for itself, or fails to.
         build_detector(config.model)
+    return data
 
 
-def start_run(config: RunConfig, folder: RunFolder, *, resume: bool, overrides: Sequence[str]) -> None:
+def start_run(config: RunConfig, folder: RunFolder, data: PreparedData, *, overrides: Sequence[str]) -> None:
     """Train as configured; afterwards `folder` holds the bundle and the figures on val.
 
     `overrides` is what the command line said, for the record.
@@ -46,14 +55,18 @@ def start_run(config: RunConfig, folder: RunFolder, *, resume: bool, overrides: 
         VeriscopeError: what the user can mend.
 
     """
+    with folder.locked():
+        _run(config, folder, data, overrides)
+
+
+def _run(config: RunConfig, folder: RunFolder, data: PreparedData, overrides: Sequence[str]) -> None:
     console = Console(stderr=True)
-    if not resume:
+    if not folder.config.exists():
         folder.save_config(config)
-    data = prepare_data(config, folder)
-    console.print(
-        f"[bold]{config.model.name}[/] on {config.data.name}: {data.describe()}", highlight=False, soft_wrap=True
-    )
-    console.print(f"run folder: {folder.path}", highlight=False, soft_wrap=True)
+    record_split(data, folder)
+    what = f"{config.model.name} on {config.data.name}: {data.describe()}"
+    say(console, what)
+    say(console, f"run folder: {folder.path}")
     facts = {
         **collect(seed=config.seed, data_hash=data.content_hash),
         "overrides": list(overrides),
@@ -62,7 +75,7 @@ def start_run(config: RunConfig, folder: RunFolder, *, resume: bool, overrides: 
     folder.save_provenance(facts, diff=source_commit().diff)
     write_preview(config, data.cut.train, folder.path / "preview.png")
     if config.preview:
-        console.print(f"preview: {folder.path / 'preview.png'}", highlight=False, soft_wrap=True)
+        say(console, f"preview: {folder.path / 'preview.png'}")
         return
     processes = num_processes(config.trainer)
     if processes * config.trainer.num_nodes == 1:

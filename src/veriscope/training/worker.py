@@ -8,9 +8,11 @@ from pathlib import Path
 
 from veriscope.errors import VeriscopeError
 from veriscope.files import write_text
-from veriscope.training.data import prepare_data
+from veriscope.training.data import load_data
 from veriscope.training.fit import run_training
 from veriscope.training.run_folder import RunFolder, naming_the_way_on
+
+LOST_PEER = 3  # exit code
 
 
 def _end_with_parent() -> None:
@@ -33,13 +35,17 @@ def main() -> int:
     try:
         with naming_the_way_on(folder):
             config = folder.load_config()
-            run_training(config, folder, prepare_data(config, folder))
+            run_training(config, folder, load_data(config))
     except VeriscopeError as error:
         # The parent says it, once for all ranks.
         write_text(Path(os.environ["VERISCOPE_REPORTS"]) / os.environ["LOCAL_RANK"], str(error))
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except RuntimeError as error:
+        if "Connection closed by peer" not in str(error) and "Connection reset" not in str(error):
+            raise
+        return LOST_PEER  # another rank has gone; its error, or the parent's, is the one to see
     return 0
 
 

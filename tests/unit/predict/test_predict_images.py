@@ -27,12 +27,13 @@ def test_folders_are_searched_and_named_files_taken_as_they_are(tmp_path: Path) 
     for name in ("b.JPG", "a.png", "notes.txt", ".hidden.png", "deep/er/c.webp", ".git/d.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = collect_images([tmp_path / "notes.txt", tmp_path])
+    found, passed = collect_images([tmp_path / "notes.txt", tmp_path])
     assert [str(p.relative_to(tmp_path)) for p in found] == ["notes.txt", "a.png", "b.JPG", "deep/er/c.webp"]
+    assert passed == {".txt": 1}
     (tmp_path / "broken.png").symlink_to(tmp_path / "gone")
-    assert tmp_path / "broken.png" in collect_images([tmp_path])
+    assert tmp_path / "broken.png" in collect_images([tmp_path])[0]
     (tmp_path / "loop").symlink_to(tmp_path)
-    assert len(collect_images([tmp_path])) == 4
+    assert len(collect_images([tmp_path])[0]) == 4
 
 
 def test_missing_paths_and_empty_folders_are_errors(tmp_path: Path) -> None:
