@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from tests.integration.conftest import TINY
 from veriscope.config.schema import RunConfig
 from veriscope.errors import DataError, RunError
 from veriscope.training.data import load_data
+from veriscope.training.fit import WholeCheckpoints
 from veriscope.training.module import DetectionModule
 from veriscope.training.run_folder import RunFolder, open_run_folder
 from veriscope.training.start import start_run
@@ -277,3 +279,113 @@ def test_multirun_makes_one_folder_a_value(pictures: Path, tmp_path: Path) -> No
         (False, True),
     ]
     assert len(list(tmp_path.glob("sweeps/*/*/bundle/bundle.json"))) == 2
+
+
+def broken_run(train: Train, monkeypatch: pytest.MonkeyPatch, run_dir: Path) -> Path:
+    """A run that died in its second epoch."""
+    step = DetectionModule.training_step
+
+    def dies(module: DetectionModule, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
+        if module.current_epoch == 1:
+            raise OSError("power cut")
+        return step(module, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DetectionModule, "training_step", dies)
+        with pytest.raises(OSError, match="power cut"):
+            train(f"++paths.run_dir={run_dir}")
+    return run_dir
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("progress.json", b""),
+        ("provenance.json", b'{"seed": 4'),
+        ("history.csv", b"a,b\n1,2\n"),
+        ("checkpoints/main/last.ckpt", None),
+        ("config.yaml", b"seed: ["),
+    ],
+)
+def test_a_damaged_file_is_named_on_resume(
+    train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, content: bytes | None
+) -> None:
+    run_dir = broken_run(train, monkeypatch, tmp_path / "run")
+    file = run_dir / name
+    file.write_bytes(file.read_bytes()[:-5000] if content is None else content)
+
+    def resume() -> None:
+        folder, config = open_run_folder(run_dir, overrides=[])
+        start_run(config, folder, load_data(config), overrides=())
+
+    with pytest.raises(RunError, match=f"{file.name}' is damaged"):
+        resume()
+
+
+def test_two_processes_cannot_train_in_one_folder(
+    train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run_dir = broken_run(train, monkeypatch, tmp_path / "run")
+    folder, config = open_run_folder(run_dir, overrides=[])
+    with RunFolder(run_dir).locked(), pytest.raises(RunError, match="another process is training"):
+        start_run(config, folder, load_data(config), overrides=())
+    start_run(config, folder, load_data(config), overrides=())
+    assert (folder.bundle / "bundle.json").is_file()
+
+
+def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_old_one(tmp_path: Path) -> None:
+    file = tmp_path / "last.ckpt"
+    WholeCheckpoints().save_checkpoint({"epoch": 1}, file)
+    with pytest.raises(AttributeError):  # torch can't pickle a lambda: an error in the middle of writing
+        WholeCheckpoints().save_checkpoint({"epoch": 2, "bad": lambda: None}, file)
+    assert torch.load(file, weights_only=True) == {"epoch": 1}
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_of_equal_epochs_the_latest_is_kept(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An easy val gives an AUROC of 1 from the first epoch on; what ships must not be the least trained network."""
+    monkeypatch.setattr("veriscope.training.module.binary_auroc", lambda score, label: torch.tensor(1.0))
+    folder = train("trainer.max_epochs=3")
+    kept = torch.load(folder.checkpoints("main") / "best.ckpt", weights_only=True)
+    assert kept["epoch"] == 2
+
+
+def test_a_detector_no_better_than_chance_says_so_wherever_it_goes(
+    train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = train("++data.shuffle_labels=true", "trainer.max_epochs=1")
+    notices = json.loads((folder.bundle / "bundle.json").read_text(encoding="utf-8"))["notices"]
+    assert "coin's toss" in notices[0]
+    assert "coin's toss" in (folder.bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "coin's toss" in capsys.readouterr().err
+
+
+def test_the_printed_evaluation_names_the_same_data(
+    train: Train, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train("data=folder", f"data.root={pictures}", "++data.splits={val: test}", "split.val_fraction=0.2")
+    line = next(line for line in capsys.readouterr().err.splitlines() if "evaluate.py" in line)
+    words = shlex.split(line)
+    assert {"data=folder", f"data.root={pictures}", "data.splits={val: test}"} <= set(words)
+
+
+def test_all_of_val_unreadable_is_no_crash(train: Train, pictures: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(pictures, copy)
+    for file in (copy / "val" / "fake").rglob("*.jpg"):
+        file.write_bytes(b"no picture")
+    with pytest.raises(RunError, match="no readable picture of one class"):
+        train(f"data.root={copy}", "++data.max_unreadable=1.0")
+
+
+def test_curves_of_the_second_phase_go_on(train: Train) -> None:
+    folder = train(
+        "schedule=two_phase", "schedule.phases.frozen.epochs=2", "trainer.max_epochs=3", "logger=tensorboard"
+    )
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder.path / "tensorboard"))
+    events.Reload()
+    steps = [event.step for event in events.Scalars("val/auroc")]
+    assert len(steps) == 3
+    assert steps == sorted(set(steps))
