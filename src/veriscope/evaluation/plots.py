@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Picture
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import PercentFormatter
 
 from veriscope.evaluation.calibration import calibration_bins, expected_calibration_error
 from veriscope.evaluation.metrics import auroc, average_precision, confusion, pr_curve, roc_curve
@@ -94,6 +95,7 @@ def roc_picture(table: PredictionTable, thresholds: Mapping[str, Threshold], *, 
             axes.axvline(rate, color=MUTED, linewidth=1, linestyle=":")
             axes.annotate(f"{rate:.0%}", (rate, 0.02), textcoords="offset points", xytext=(3, 0), color=MUTED)
         axes.set_xlim(left, 1)
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
     else:
         left = 0.0
         axes.plot(curve.x, curve.y, color=FAKE_COLOUR)
@@ -139,7 +141,7 @@ def score_picture(table: PredictionTable, thresholds: Mapping[str, Threshold]) -
     for line, (name, threshold) in zip(_LINES * 2, thresholds.items(), strict=False):
         axes.axvline(threshold.value, color=INK, linestyle=line, linewidth=1.3, label=f"{name} {threshold.value:.3g}")
     axes.set(xlim=(0, 1), xlabel="score: probability of fake", ylabel="share of the class")
-    picture.legend(loc="outside lower center", ncols=2)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
     return picture
 
 
