@@ -1,6 +1,7 @@
 """What the loggers really wrote, read back from their own files."""
 
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,10 @@ def test_wandb_records_offline_without_a_key(train: Train, capsys: pytest.Captur
     assert "offline" in said
     assert "wandb sync" in said
     records = wandb_records(folder.path)
+    deadline = time.monotonic() + 30  # W&B's own process writes on after the run has been finished
+    while not any(record.HasField("exit") for record in records) and time.monotonic() < deadline:
+        time.sleep(0.2)
+        records = wandb_records(folder.path)
     (run,) = {record.run.run_id: record.run for record in records if record.HasField("run")}.values()
     assert run.run_group == "sheet"
     assert "xception" not in run.project
