@@ -18,6 +18,7 @@ from veriscope.errors import DecodeError
 MAX_PIXELS = 178_956_970  # twice PIL's own warning level, the size from which PIL refuses by default
 
 # A closed list: PIL's other plugins (EPS calls Ghostscript) only widen what a hostile file can reach.
+STRIP_PIXELS = 1 << 22
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
 _REASONS = {
@@ -120,19 +121,31 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _to_rgb(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
     if image.mode.startswith("I;16") or image.mode == "I":
-        return _from_16_bit(np.asarray(image).astype(np.int64), name)
+        return _from_16_bit(np.asarray(image), name)
     if image.mode == "F":
         raise DecodeError(name, "floating-point samples have no fixed white")
     if image.mode in ("La", "RGBa", "LA", "PA", "RGBA") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return np.asarray(Image.alpha_composite(white, layer).convert("RGB"))
+        return _on_white(image)
     return np.asarray(image.convert("RGB"))
+
+
+def _on_white(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Return a picture with transparency on white, in strips: whole, it would need five times its own memory."""
+    image_HWC = np.empty((image.height, image.width, 3), dtype=np.uint8)
+    rows = max(STRIP_PIXELS // image.width, 1)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        layer = image.crop((0, top, image.width, bottom)).convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        image_HWC[top:bottom] = np.asarray(Image.alpha_composite(white, layer).convert("RGB"))
+    return image_HWC
 
 
 def _from_16_bit(grey_HW: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
     """Return 16-bit grey as 8-bit RGB. PIL's own convert('L') clips at 255 and shows nearly all of it as white."""
     if grey_HW.size and (grey_HW.min() < 0 or grey_HW.max() > 65535):
         raise DecodeError(name, "32-bit integer samples have no fixed white")
-    eight = ((grey_HW * 255 + 32767) // 65535).astype(np.uint8)
+    eight = np.empty(grey_HW.shape, dtype=np.uint8)
+    for row, line in zip(eight, grey_HW, strict=True):
+        row[:] = (line.astype(np.int64) * 255 + 32767) // 65535
     return np.repeat(eight[:, :, None], 3, axis=2)

@@ -157,3 +157,18 @@ def test_a_pipe_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(DecodeError, match="not a regular file"):
         decode_image(tmp_path / "pipe.jpg")
+
+
+def test_transparency_in_strips_equals_the_whole(tmp_path, monkeypatch):
+    """Strips bound the memory; where they meet nothing may show."""
+    rng = np.random.default_rng(0)
+    rgba = Image.fromarray(rng.integers(0, 256, (37, 20, 4), dtype=np.uint8))
+    palette = Image.fromarray(rng.integers(0, 256, (37, 20), dtype=np.uint8)).convert("P")
+    rgba.save(tmp_path / "rgba.png")
+    palette.save(tmp_path / "palette.png", transparency=7)
+    whole = [decode_image(tmp_path / name) for name in ("rgba.png", "palette.png")]
+    monkeypatch.setattr("veriscope.data.decode.STRIP_PIXELS", 100)  # five rows
+    for name, expected in zip(("rgba.png", "palette.png"), whole, strict=True):
+        assert np.array_equal(decode_image(tmp_path / name), expected)
+    white = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    assert np.array_equal(whole[0], np.asarray(white))
