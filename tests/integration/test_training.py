@@ -389,3 +389,18 @@ def test_curves_of_the_second_phase_go_on(train: Train) -> None:
     steps = [event.step for event in events.Scalars("val/auroc")]
     assert len(steps) == 3
     assert steps == sorted(set(steps))
+
+
+def test_what_ships_is_the_best_of_all_phases(train: Train) -> None:
+    """A second phase that ruins the network (lr 1e3) doesn't ship what it ruined."""
+    folder = train(*TWO_PHASES, "schedule.phases.all_layers.lr=1000", "callbacks.monitor=val/loss")
+    rows = history(folder)
+    table = pq.read_table(folder.validation / "predictions.parquet")
+    losses = {
+        phase: min(float(row["val/loss"]) for row in rows if row["phase"] == phase)
+        for phase in ("frozen", "all_layers")
+    }
+    assert losses["frozen"] < losses["all_layers"], "the second phase was meant to be worse"
+    logit, label = (torch.tensor(table[column].to_pylist()) for column in ("logit", "label"))
+    shipped = torch.nn.functional.binary_cross_entropy_with_logits(logit, label.float())
+    assert float(shipped) == pytest.approx(losses["frozen"], rel=1e-4)

@@ -73,6 +73,7 @@ def run_training(config: RunConfig, folder: RunFolder, data: PreparedData) -> No
                     config, folder, data, module, name=name, progress=progress, logger=logger, console=console
                 )
             _load_best(detector, folder, name)
+        _load_best(detector, folder, _best_phase(config, progress))
         if _global_rank() == 0:
             finish_run(config, folder, data, detector, logger=logger, console=console)
             folder.save_progress(progress.model_copy(update={"complete": True}))
@@ -201,6 +202,13 @@ def _build_trainer(
         log_every_n_steps=10,
         deterministic="warn",
     )
+
+
+def _best_phase(config: RunConfig, progress: Progress) -> str:
+    """Return the phase whose best checkpoint ships: a later phase may have made it worse. Of equals the latest."""
+    sign = 1 if monitor_mode(config.callbacks.monitor) == "max" else -1
+    names = [name for name in config.schedule.phases if name in progress.phases]
+    return max(names, key=lambda name: (sign * progress.phases[name].best, names.index(name)))
 
 
 def _load_best(detector: Detector, folder: RunFolder, phase: str) -> None:
