@@ -1,50 +1,26 @@
-"""Whole runs: what they leave, that they repeat, resume, and stop when they must."""
+"""Whole runs: what they leave, that they repeat, and stop when they must."""
 
 import csv
 import json
-import os
 import shlex
 import shutil
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import timm
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
-from tests.integration.conftest import TINY
+from tests.integration.runs import ROOT, TWO_PHASES, Train, command, history, same, weights
 
 from veriscope.config.schema import RunConfig
 from veriscope.errors import DataError, RunError
 from veriscope.training.data import load_data
-from veriscope.training.fit import WholeCheckpoints
 from veriscope.training.module import DetectionModule
 from veriscope.training.run_folder import RunFolder, open_run_folder
 from veriscope.training.start import start_run
-
-ROOT = Path(__file__).resolve().parents[2]
-Train = Callable[..., RunFolder]
-
-
-def weights(folder: RunFolder) -> dict[str, torch.Tensor]:
-    return load_file(folder.bundle / "weights.safetensors")
-
-
-def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
-    return left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
-
-
-def history(folder: RunFolder) -> list[dict[str, str]]:
-    with folder.history.open(encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 def test_a_run_leaves_everything_behind(train: Train) -> None:
@@ -88,57 +64,6 @@ def test_the_same_run_twice_is_bit_equal_and_another_seed_is_not(train: Train) -
     first, second, other = train(), train("++data.num_workers=2"), train("seed=43")
     assert same(weights(first), weights(second)), "the number of workers must not change a result"
     assert not same(weights(first), weights(other))
-
-
-PLATEAU = ("schedule=plateau", "trainer.max_epochs=3")
-EMA = ("++callbacks.ema_decay=0.9", "optim=adamw")
-ONE_CYCLE_EMA = ("schedule=one_cycle", "schedule.phases.main.epochs=3", "trainer.max_epochs=3", *EMA)
-TWO_PHASES = ("schedule=two_phase", "schedule.phases.frozen.epochs=2", "trainer.max_epochs=4")
-
-
-@pytest.mark.parametrize(
-    ("words", "phase_index", "epoch"),
-    [
-        (PLATEAU, 0, 1),
-        (ONE_CYCLE_EMA, 0, 0),
-        (ONE_CYCLE_EMA, 0, 2),
-        (TWO_PHASES, 0, 1),
-        (TWO_PHASES, 1, 0),
-        (TWO_PHASES, 1, 1),
-    ],
-)
-def test_one_epoch_and_one_more_equal_two(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], phase_index: int, epoch: int
-) -> None:
-    """A run that dies in any epoch, the first included, then goes on, ends bit-equal: pretrained weights, schedule,
-    dropout, Adam's and the average's state."""
-    start = tmp_path / "pretrained.safetensors"
-    torch.manual_seed(7)
-    save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), start)
-    words = (*words, "model.head.dropout=0.5", "augment=affine", f"model.backbone.weights={start}")
-    whole = train(*words)
-    step = DetectionModule.training_step
-
-    def dies(module: DetectionModule, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
-        if (module._phase_index, module.current_epoch, batch_idx) == (phase_index, epoch, 3):
-            raise OSError("power cut")
-        return step(module, batch, batch_idx)
-
-    monkeypatch.setattr(DetectionModule, "training_step", dies)
-    with pytest.raises(OSError, match="power cut"):
-        train(*words, f"++paths.run_dir={whole.path.parent / 'broken'}")
-    monkeypatch.setattr(DetectionModule, "training_step", step)
-    broken = whole.path.parent / "broken"
-    assert not (broken / "bundle").exists()
-    folder, config = open_run_folder(broken, overrides=[f"resume={broken}"])
-    start_run(config, folder, load_data(config), overrides=())
-    assert same(weights(whole), weights(folder))
-    columns = ("epoch", "train/loss", "val/loss", "val/auroc", "lr")
-    assert [[row[c] for c in columns] for row in history(whole)] == [
-        [row[c] for c in columns] for row in history(folder)
-    ]
-    with pytest.raises(RunError, match="complete"):
-        open_run_folder(broken, overrides=[])
 
 
 def test_two_phases_freeze_and_thaw(train: Train) -> None:
@@ -225,34 +150,6 @@ def test_class_weights_balance(tiny_config: Callable[..., RunConfig]) -> None:
     assert plain[0] == pytest.approx(float(by_hand))
 
 
-def command(pictures: Path, runs: Path, *words: str) -> list[str]:
-    plus = [word.replace("++", "") for word in TINY]
-    return [sys.executable, "train.py", *plus, f"data.root={pictures}", f"paths.runs={runs}", *words]
-
-
-@pytest.mark.slow
-def test_kill_9_then_resume(pictures: Path, tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
-    long = ("schedule.phases.main.epochs=200", "trainer.max_epochs=200")
-    words = command(pictures, tmp_path, *long, f"paths.run_dir={run_dir}")
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (run_dir / "checkpoints/main/last.ckpt").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    done = int(history(RunFolder(run_dir))[-1]["epoch"])
-    config = (run_dir / "config.yaml").read_text(encoding="utf-8")
-    (run_dir / "config.yaml").write_text(config.replace("max_epochs: 200", f"max_epochs: {done + 3}"), encoding="utf-8")
-    again = subprocess.run(
-        [sys.executable, "train.py", f"resume={run_dir}"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert again.returncode == 0, again.stderr
-    epochs = [int(row["epoch"]) for row in history(RunFolder(run_dir))]
-    assert epochs == list(range(done + 3))
-    assert (run_dir / "bundle/bundle.json").is_file()
-
-
 @pytest.mark.slow
 def test_two_processes_train_as_one(pictures: Path, tmp_path: Path) -> None:
     """`trainer.devices=2` on a CPU: two gloo processes, odd counts; val figures are those of each image once."""
@@ -279,67 +176,6 @@ def test_multirun_makes_one_folder_a_value(pictures: Path, tmp_path: Path) -> No
         (False, True),
     ]
     assert len(list(tmp_path.glob("sweeps/*/*/bundle/bundle.json"))) == 2
-
-
-def broken_run(train: Train, monkeypatch: pytest.MonkeyPatch, run_dir: Path) -> Path:
-    """A run that died in its second epoch."""
-    step = DetectionModule.training_step
-
-    def dies(module: DetectionModule, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
-        if module.current_epoch == 1:
-            raise OSError("power cut")
-        return step(module, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DetectionModule, "training_step", dies)
-        with pytest.raises(OSError, match="power cut"):
-            train(f"++paths.run_dir={run_dir}")
-    return run_dir
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("progress.json", b""),
-        ("provenance.json", b'{"seed": 4'),
-        ("history.csv", b"a,b\n1,2\n"),
-        ("checkpoints/main/last.ckpt", None),
-        ("config.yaml", b"seed: ["),
-    ],
-)
-def test_a_damaged_file_is_named_on_resume(
-    train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, content: bytes | None
-) -> None:
-    run_dir = broken_run(train, monkeypatch, tmp_path / "run")
-    file = run_dir / name
-    file.write_bytes(file.read_bytes()[:-5000] if content is None else content)
-
-    def resume() -> None:
-        folder, config = open_run_folder(run_dir, overrides=[])
-        start_run(config, folder, load_data(config), overrides=())
-
-    with pytest.raises(RunError, match=f"{file.name}' is damaged"):
-        resume()
-
-
-def test_two_processes_cannot_train_in_one_folder(
-    train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    run_dir = broken_run(train, monkeypatch, tmp_path / "run")
-    folder, config = open_run_folder(run_dir, overrides=[])
-    with RunFolder(run_dir).locked(), pytest.raises(RunError, match="another process is training"):
-        start_run(config, folder, load_data(config), overrides=())
-    start_run(config, folder, load_data(config), overrides=())
-    assert (folder.bundle / "bundle.json").is_file()
-
-
-def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_old_one(tmp_path: Path) -> None:
-    file = tmp_path / "last.ckpt"
-    WholeCheckpoints().save_checkpoint({"epoch": 1}, file)
-    with pytest.raises(AttributeError):  # torch can't pickle a lambda: an error in the middle of writing
-        WholeCheckpoints().save_checkpoint({"epoch": 2, "bad": lambda: None}, file)
-    assert torch.load(file, weights_only=True) == {"epoch": 1}
-    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_of_equal_epochs_the_latest_is_kept(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
