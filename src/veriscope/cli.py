@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from veriscope import __version__
-from veriscope.errors import VeriscopeError, machine_trouble, printable
+from veriscope.errors import INTERRUPTED, PIPE_CLOSED, VeriscopeError, drop_stdout, machine_trouble, printable
 
 if TYPE_CHECKING:
     # "_SubParsersAction" is argparse's own name for what add_subparsers returns.
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
-INTERRUPTED = 130  # 128 + SIGINT
-PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,8 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"veriscope: {printable(str(error), keep=chr(10))}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
-        # The reader has gone (`| head`). Python would fail again when it flushes standard output at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_stdout()
         return PIPE_CLOSED
     except KeyboardInterrupt:
         print("veriscope: interrupted", file=sys.stderr)

@@ -2,7 +2,12 @@
 
 import difflib
 import errno
+import os
+import sys
 from collections.abc import Iterable
+
+INTERRUPTED = 130  # exit code: 128 + SIGINT
+PIPE_CLOSED = 141  # exit code: 128 + SIGPIPE
 
 
 class VeriscopeError(Exception):
@@ -74,6 +79,11 @@ def printable(text: str, *, keep: str = "") -> str:
     return "".join(
         c if c.isprintable() or c in keep else c.encode("unicode_escape", "backslashreplace").decode() for c in text
     )
+
+
+def drop_stdout() -> None:
+    """Let standard output lead nowhere: its reader has gone (`| head`), and Python would fail again at exit's flush."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -48,9 +48,8 @@ def _git(root: Path, *arguments: str) -> str | None:
     return done.stdout
 
 
-def collect(*, seed: int, data_hash: str | None) -> dict[str, Any]:
+def collect(*, seed: int, data_hash: str | None, commit: Commit) -> dict[str, Any]:
     """Return the facts of this process as a JSON-able dict; times are UTC, ISO 8601."""
-    commit = source_commit()
     return {
         "veriscope": veriscope.__version__,
         "commit": commit.sha,

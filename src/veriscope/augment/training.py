@@ -3,6 +3,7 @@
 import os
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ class TrainingAugmentation:
 
     def __init__(self, config: AugmentConfig, spec: InputSpec, *, fit: Fit) -> None:
         """`fit` is evaluation's own (data.preprocess.fit_to_input), used where no random crop is configured."""
-        self._arguments = (config, spec, fit)
+        self._rebuild = partial(TrainingAugmentation, config, spec, fit=fit)
         self._pipeline = A.Compose([*_native(config), _fit(config, spec, fit), *_after_fit(config)])
 
     def __call__(self, image_HWC: Pixels, seed: int) -> Pixels:
@@ -48,11 +49,7 @@ class TrainingAugmentation:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Spawned workers build their own pipeline: it holds generators and OpenCV state that need not travel.
-        return _build, self._arguments
-
-
-def _build(config: AugmentConfig, spec: InputSpec, fit: Fit) -> TrainingAugmentation:
-    return TrainingAugmentation(config, spec, fit=fit)
+        return self._rebuild, ()
 
 
 def _native(config: AugmentConfig) -> list[Any]:

@@ -20,7 +20,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
-from veriscope.errors import ConfigError, VeriscopeError, machine_trouble, nearest, printable
+from veriscope.errors import (
+    INTERRUPTED,
+    PIPE_CLOSED,
+    ConfigError,
+    VeriscopeError,
+    drop_stdout,
+    machine_trouble,
+    nearest,
+    printable,
+)
 
 CONF_DIR = Path(__file__).resolve().parents[3] / "conf"
 Model = TypeVar("Model", bound=BaseModel)
@@ -52,11 +61,10 @@ def run_entry_point(config_name: str, schema: type[BaseModel], task: Callable[[d
     try:
         entry()
     except KeyboardInterrupt:
-        _stop("interrupted", 130)
+        _stop("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # The reader has gone (`| head`). Python would fail again when it flushes standard output at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(141) from None
+        drop_stdout()
+        raise SystemExit(PIPE_CLOSED) from None
     except (HydraException, OmegaConfBaseException) as error:
         _stop(explain_composition(error, schema), ConfigError.exit_code)
     raise SystemExit(0)

@@ -17,8 +17,9 @@ from veriscope.errors import DecodeError
 
 MAX_PIXELS = 178_956_970  # twice PIL's own warning level, the size from which PIL refuses by default
 
+STRIP_PIXELS = 1 << 22  # of a picture with transparency, composed at a time
+
 # A closed list: PIL's other plugins (EPS calls Ghostscript) only widen what a hostile file can reach.
-STRIP_PIXELS = 1 << 22
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
 _REASONS = {

@@ -70,7 +70,7 @@ def run_evaluation(
         judgement = judge(table, thresholds=thresholds, draws=config.bootstrap_draws, seed=config.seed)
         pictures = plots.figures(table, thresholds, history=bundle.folder.parent / "history.csv")
         for name, picture in pictures.items():
-            plots.save_png(picture, folder / "figures" / f"{name}.png", note=" ".join(bundle.record.notices))
+            plots.save_png(picture, folder / "figures" / f"{name}.png", note=" ".join(bundle.notices))
         shown = thresholds[judgement.headline]
         rows = choose_rows(table, shown, seed=config.seed)
         tiles = load_tiles(table, shown, rows=rows, max_pixels=config.data.max_pixels, transform=transform)

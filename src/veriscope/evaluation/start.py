@@ -26,10 +26,12 @@ def start_evaluation(plain: Mapping[str, Any]) -> None:
     from veriscope.evaluation.run import (
         run_evaluation,
     )  # after validation: torch takes seconds, a misspelt key must not
-    from veriscope.provenance import collect
+    from veriscope.provenance import collect, source_commit
 
     output_dir = config.paths.run_dir or multirun_dir() or _dated_folder(config)
-    run_evaluation(config, output_dir=output_dir, provenance=collect(seed=config.seed, data_hash=None))
+    run_evaluation(
+        config, output_dir=output_dir, provenance=collect(seed=config.seed, data_hash=None, commit=source_commit())
+    )
 
 
 def _dated_folder(config: EvaluateConfig) -> Path:

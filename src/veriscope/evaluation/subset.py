@@ -64,11 +64,13 @@ def _compared(chosen: Chosen, bundle: Bundle) -> Chosen:
     seen = bundle.seen()
     if seen is None:
         return replace(chosen, text=f"{chosen.text} The bundle can't tell single pictures that it was made with.")
+    if chosen.exposure != "unseen":
+        return chosen
     prints = fingerprints(chosen.manifest)
     kinds: tuple[tuple[Exposure, str], ...] = (("trained", "train"), ("selected", "val"))
     for exposure, name in kinds:
         count = count_seen(prints, seen[name])
-        if count and chosen.exposure == "unseen":
+        if count:
             text = (
                 f"{chosen.text} But {count:,} of its {len(prints):,} files are among the model's own {name} pictures."
             )

@@ -1,5 +1,6 @@
 """The few lines that an evaluation leaves on the terminal."""
 
+import shlex
 from pathlib import Path
 
 from rich import box
@@ -11,6 +12,7 @@ from veriscope.evaluation.judge import Judgement
 from veriscope.evaluation.metrics import METRICS
 from veriscope.evaluation.predictions import PredictionTable
 from veriscope.evaluation.report import ReportFacts, figure_text, threshold_title
+from veriscope.progress import say
 
 _SHOWN = (
     "accuracy", "balanced_accuracy", "recall", "specificity", "precision", "f1", "auroc", "ap", "eer", "tpr_at_1_fpr",
@@ -28,7 +30,7 @@ def print_summary(
     for text in facts.notices:
         console.print(f"[yellow]{escape(text)}[/]", highlight=False, soft_wrap=True)
     for text in judgement.verdict():
-        console.print(escape(text), highlight=False, soft_wrap=True)
+        say(console, text)
     grid = Table(box=box.SIMPLE, pad_edge=False)
     grid.add_column("")
     for name, threshold in judgement.thresholds.items():
@@ -48,5 +50,5 @@ def print_summary(
         ("table", folder / "predictions.parquet"),
         ("bundle", bundle),
     ):
-        console.print(f"{name}: {escape(str(path))}", highlight=False, soft_wrap=True)
-    console.print(f"next: veriscope predict {escape(str(bundle))} PICTURE_OR_FOLDER", highlight=False, soft_wrap=True)
+        say(console, f"{name}: {path}")
+    say(console, f"next: veriscope predict {shlex.quote(str(bundle))} PICTURE_OR_FOLDER")

@@ -9,7 +9,6 @@ from veriscope.types import CLASS_NAMES, Threshold
 
 Rule = Literal["youden", "accuracy"]
 
-
 _RULE_TEXT: dict[Rule, str] = {
     "youden": "largest recall of fakes minus false alarms (Youden 1950)",
     "accuracy": "largest accuracy",

@@ -12,7 +12,7 @@ from veriscope.bundle.scorer import Scorer
 from veriscope.errors import DataError, printable
 from veriscope.predict.images import collect_images, judge_images
 from veriscope.predict.output import Format, footer, open_output, write_verdicts
-from veriscope.progress import tracked
+from veriscope.progress import say, tracked
 from veriscope.types import Verdict
 
 SUFFIX_FORMATS: dict[str, Format] = {".json": "json", ".csv": "csv", ".txt": "lines", ".tsv": "lines"}
@@ -54,7 +54,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
         kinds = ", ".join(f"{count} {printable(suffix)}" for suffix, count in sorted(passed.items()))
         console.print(f"Passed over, no pictures by name: {kinds}.", style="dim", highlight=False, markup=False)
     if arguments.output is not None:
-        console.print(f"written: {arguments.output}", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"written: {arguments.output}")
     return 1 if counts[None] else 0
 
 

@@ -58,8 +58,8 @@ def finish_run(
     )
     pictures = _write_validation(config, folder, bundle, table, judgement)
     figures = {f"final/{key}": judgement.metrics.get(key) for key in MAIN_FIGURES}
-    logger.log_result(figures, pictures, bundle=folder.bundle, notices=bundle.record.notices)
-    _say(config, folder, judgement, notices=bundle.record.notices, console=console)
+    logger.log_result(figures, pictures, bundle=folder.bundle, notices=bundle.notices)
+    _say(config, folder, judgement, notices=bundle.notices, console=console)
 
 
 def _notices(config: RunConfig, judgement: Judgement) -> tuple[str, ...]:
@@ -139,12 +139,12 @@ def _write_validation(
     table.write(folder.validation)
     write_text(
         folder.validation / "figures.json",
-        json.dumps({**judgement.to_dict(), "notices": bundle.record.notices}, indent=2) + "\n",
+        json.dumps({**judgement.to_dict(), "notices": bundle.notices}, indent=2) + "\n",
     )
     files: dict[str, Path] = {}
     for name, picture in plots.figures(table, thresholds, history=folder.history).items():
         place = folder.path if name == "history" else folder.validation
-        files[name] = plots.save_png(picture, place / f"{name}.png", note=" ".join(bundle.record.notices))
+        files[name] = plots.save_png(picture, place / f"{name}.png", note=" ".join(bundle.notices))
     rows = choose_rows(table, bundle.preferred_threshold)
     tiles = load_tiles(table, bundle.preferred_threshold, rows=rows, max_pixels=config.data.max_pixels)
     if tiles:

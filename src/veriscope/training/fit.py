@@ -15,7 +15,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
-from veriscope.config.schema import RunConfig, TrainerConfig
+from veriscope.config.schema import CallbacksConfig, RunConfig, TrainerConfig
 from veriscope.config.targets import resolve
 from veriscope.errors import ConfigError, DataError, RunError
 from veriscope.files import whole_or_not_at_all, write_text
@@ -48,6 +48,25 @@ def lightning_precision(config: TrainerConfig) -> str:
         return "16-mixed"
     device = torch.device("cuda" if config.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
     return {"fp32": "32-true", "bf16": "bf16-mixed"}[resolve_precision(config.precision, device)]
+
+
+def extra_callbacks(config: CallbacksConfig) -> list[pl.Callback]:
+    """Return the configured third-party callbacks, built.
+
+    Raises:
+        ConfigError: one that doesn't exist, is no Lightning callback, or refuses its arguments.
+
+    """
+    callbacks = []
+    for name, spec in config.extra.items():
+        kind, arguments = resolve(spec, key=f"callbacks.extra.{name}")
+        if not issubclass(kind, pl.Callback):
+            raise ConfigError(f"callbacks.extra.{name}._target_={spec.target!r} is no Lightning callback")
+        try:
+            callbacks.append(kind(**arguments))
+        except (TypeError, ValueError, MisconfigurationException) as error:
+            raise ConfigError(f"callbacks.extra.{name}: {error}") from error
+    return callbacks
 
 
 def run_training(config: RunConfig, folder: RunFolder, data: PreparedData) -> None:
@@ -168,9 +187,7 @@ def _build_trainer(
         callbacks.append(EarlyStopping(monitor, mode=monitor_mode(monitor), patience=phase.early_stopping))
     if config.callbacks.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=config.callbacks.ema_decay))
-    for name, spec in config.callbacks.extra.items():
-        kind, arguments = resolve(spec, key=f"callbacks.extra.{name}")
-        callbacks.append(kind(**arguments))
+    callbacks += extra_callbacks(config.callbacks)
     if config.trainer.progress and console.is_terminal:
         callbacks.append(RichProgressBar(leave=False))
     trainer = config.trainer

@@ -29,7 +29,7 @@ def read_history(file: Path) -> list[dict[str, str]]:
         return []
     with file.open(encoding="utf-8", newline="") as stream:
         reader = csv.DictReader(stream)
-        if tuple(reader.fieldnames or ()) != tuple(COLUMNS):
+        if tuple(reader.fieldnames or ()) != COLUMNS:
             raise RunError(f"'{file}' is damaged: it lacks its columns; put it back, or start a new run")
         return list(reader)
 

@@ -2,18 +2,14 @@
 
 from collections.abc import Sequence
 
-from pytorch_lightning import Callback
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from veriscope.config.schema import RunConfig
-from veriscope.config.targets import resolve
-from veriscope.errors import ConfigError
 from veriscope.models.detector import build_detector, check_model
 from veriscope.progress import say
 from veriscope.provenance import collect, source_commit
 from veriscope.training.data import PreparedData, load_data, record_split
-from veriscope.training.fit import check_hardware, lightning_precision, run_training
+from veriscope.training.fit import check_hardware, extra_callbacks, lightning_precision, run_training
 from veriscope.training.launch import launch_workers, num_processes
 from veriscope.training.preview import write_preview
 from veriscope.training.run_folder import RunFolder, naming_the_way_on
@@ -29,14 +25,7 @@ def prepare(config: RunConfig) -> PreparedData:
 
     """
     check_model(config.model)
-    for name, spec in config.callbacks.extra.items():
-        kind, arguments = resolve(spec, key=f"callbacks.extra.{name}")
-        if not issubclass(kind, Callback):
-            raise ConfigError(f"callbacks.extra.{name}._target_={spec.target!r} is no Lightning callback")
-        try:
-            kind(**arguments)
-        except (TypeError, ValueError, MisconfigurationException) as error:
-            raise ConfigError(f"callbacks.extra.{name}: {error}") from error
+    extra_callbacks(config.callbacks)
     check_hardware(config.trainer)
     num_processes(config.trainer)
     data = load_data(config)
@@ -67,12 +56,13 @@ def _run(config: RunConfig, folder: RunFolder, data: PreparedData, overrides: Se
     what = f"{config.model.name} on {config.data.name}: {data.describe()}"
     say(console, what)
     say(console, f"run folder: {folder.path}")
+    commit = source_commit()
     facts = {
-        **collect(seed=config.seed, data_hash=data.content_hash),
+        **collect(seed=config.seed, data_hash=data.content_hash, commit=commit),
         "overrides": list(overrides),
         "precision": lightning_precision(config.trainer),
     }
-    folder.save_provenance(facts, diff=source_commit().diff)
+    folder.save_provenance(facts, diff=commit.diff)
     write_preview(config, data.cut.train, folder.path / "preview.png")
     if config.preview:
         say(console, f"preview: {folder.path / 'preview.png'}")
