@@ -13,8 +13,8 @@ def main(plain: dict[str, Any]) -> None:
     if resume is None:
         config = validate(RunConfig, plain)  # before torch is imported: a misspelt key should not take seconds
 
+    from veriscope.run_folder import create_run_folder, open_run_folder
     from veriscope.training.data import load_data
-    from veriscope.training.run_folder import create_run_folder, open_run_folder
     from veriscope.training.start import prepare, start_run
 
     if resume is None:

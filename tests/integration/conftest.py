@@ -11,7 +11,7 @@ from PIL import Image
 
 from veriscope.config.load import CONF_DIR, to_plain, validate
 from veriscope.config.schema import RunConfig
-from veriscope.training.run_folder import RunFolder, create_run_folder
+from veriscope.run_folder import RunFolder, create_run_folder
 from veriscope.training.start import prepare, start_run
 
 SIDE_PX = 48

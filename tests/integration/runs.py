@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from tests.integration.conftest import TINY
 
-from veriscope.training.run_folder import RunFolder
+from veriscope.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 

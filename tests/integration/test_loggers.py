@@ -10,8 +10,8 @@ import pytest
 
 from veriscope.config.schema import LoggerConfig
 from veriscope.errors import ConfigError, RunError
+from veriscope.run_folder import RunFolder
 from veriscope.training.loggers import wandb_offline
-from veriscope.training.run_folder import RunFolder
 
 Train = Callable[..., RunFolder]
 

@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 from tests.integration.runs import ROOT, TWO_PHASES, Train, command, history, same, weights
 
 from veriscope.errors import RunError
+from veriscope.run_folder import RunFolder, open_run_folder
 from veriscope.training.data import load_data
 from veriscope.training.fit import WholeCheckpoints
 from veriscope.training.module import DetectionModule
-from veriscope.training.run_folder import RunFolder, open_run_folder
 from veriscope.training.start import start_run
 
 PLATEAU = ("schedule=plateau", "trainer.max_epochs=3")

@@ -17,9 +17,9 @@ from tests.integration.runs import ROOT, TWO_PHASES, Train, command, history, sa
 
 from veriscope.config.schema import RunConfig
 from veriscope.errors import DataError, RunError
+from veriscope.run_folder import RunFolder, open_run_folder
 from veriscope.training.data import load_data
 from veriscope.training.module import DetectionModule
-from veriscope.training.run_folder import RunFolder, open_run_folder
 from veriscope.training.start import start_run
 
 

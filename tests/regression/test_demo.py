@@ -10,7 +10,7 @@ from veriscope.config.load import CONF_DIR, to_plain, validate
 from veriscope.config.schema import EvaluateConfig, RunConfig
 from veriscope.evaluation.judge import Figure
 from veriscope.evaluation.run import run_evaluation
-from veriscope.training.run_folder import create_run_folder
+from veriscope.run_folder import create_run_folder
 from veriscope.training.start import prepare, start_run
 
 

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from veriscope.errors import RunError, machine_trouble
-from veriscope.training.run_folder import RunFolder, naming_the_way_on
+from veriscope.run_folder import RunFolder, naming_the_way_on
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from veriscope.data.sources import load_manifest, mapped
 from veriscope.data.splits import Cut, cut
 from veriscope.errors import RunError
 from veriscope.files import whole_or_not_at_all
-from veriscope.training.run_folder import RunFolder
+from veriscope.run_folder import RunFolder
 from veriscope.types import CLASS_NAMES
 
 

@@ -25,10 +25,10 @@ from veriscope.files import write_text
 from veriscope.models.detector import Detector
 from veriscope.progress import say, tracked
 from veriscope.provenance import device_name, source_commit
+from veriscope.run_folder import RunFolder
 from veriscope.training.data import PreparedData
 from veriscope.training.history import read_history
 from veriscope.training.loggers import RunLogger
-from veriscope.training.run_folder import RunFolder
 from veriscope.types import DEFAULT_THRESHOLD, Calibration
 
 NO_BETTER_THAN_CHANCE = (

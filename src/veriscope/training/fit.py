@@ -22,13 +22,13 @@ from veriscope.files import whole_or_not_at_all, write_text
 from veriscope.models.detector import Detector, build_detector
 from veriscope.models.precision import resolve_precision
 from veriscope.progress import say
+from veriscope.run_folder import PhaseResult, Progress, RunFolder
 from veriscope.training.data import DetectionDataModule, PreparedData
 from veriscope.training.finish import finish_run
 from veriscope.training.history import HistoryCallback
 from veriscope.training.loggers import RunLogger, open_loggers
 from veriscope.training.module import DetectionModule
 from veriscope.training.optim import monitor_mode
-from veriscope.training.run_folder import PhaseResult, Progress, RunFolder
 
 
 def check_hardware(config: TrainerConfig) -> None:

@@ -19,7 +19,7 @@ import torch
 
 from veriscope.config.schema import TrainerConfig
 from veriscope.errors import ConfigError, RunError
-from veriscope.training.run_folder import RunFolder
+from veriscope.run_folder import RunFolder
 
 
 def num_processes(config: TrainerConfig) -> int:

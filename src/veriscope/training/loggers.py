@@ -15,7 +15,7 @@ from rich.console import Console
 from veriscope.config.schema import LoggerConfig, RunConfig
 from veriscope.errors import ConfigError
 from veriscope.progress import say
-from veriscope.training.run_folder import RunFolder
+from veriscope.run_folder import RunFolder
 
 WANDB_HOST = "api.wandb.ai"
 INIT_TIMEOUT_S = 45.0

@@ -8,11 +8,11 @@ from veriscope.config.schema import RunConfig
 from veriscope.models.detector import build_detector, check_model
 from veriscope.progress import say
 from veriscope.provenance import collect, source_commit
+from veriscope.run_folder import RunFolder, naming_the_way_on
 from veriscope.training.data import PreparedData, load_data, record_split
 from veriscope.training.fit import check_hardware, extra_callbacks, lightning_precision, run_training
 from veriscope.training.launch import launch_workers, num_processes
 from veriscope.training.preview import write_preview
-from veriscope.training.run_folder import RunFolder, naming_the_way_on
 
 
 def prepare(config: RunConfig) -> PreparedData:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from veriscope.errors import VeriscopeError
 from veriscope.files import write_text
+from veriscope.run_folder import RunFolder, naming_the_way_on
 from veriscope.training.data import load_data
 from veriscope.training.fit import run_training
-from veriscope.training.run_folder import RunFolder, naming_the_way_on
 
 LOST_PEER = 3  # exit code
 
