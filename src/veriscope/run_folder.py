@@ -202,7 +202,8 @@ def create_run_folder(config: RunConfig, *, multirun_dir: Path | None) -> RunFol
     try:
         if chosen is not None:
             chosen.mkdir(parents=True, exist_ok=True)
-            if any(chosen.iterdir()):
+            # A name that begins with a dot: the lock, or half a file, of a run that was killed as it began.
+            if any(not file.name.startswith(".") for file in chosen.iterdir()):
                 raise RunError(
                     f"paths.run_dir '{chosen}' is not empty; choose another, or go on with it: "
                     f"{RunFolder(chosen).resume_command}"
@@ -214,7 +215,8 @@ def create_run_folder(config: RunConfig, *, multirun_dir: Path | None) -> RunFol
 
 
 def _dated_folder(config: RunConfig) -> Path:
-    words = [datetime.now().strftime("%Y-%m-%d_%H-%M-%S"), config.model.name, config.data.name, config.tag or ""]
+    words = [datetime.now().strftime("%Y-%m-%d_%H-%M-%S"), config.model.name, config.data.name]
+    words += [f"{config.split.num_folds}-fold" if config.split.all_folds else "", config.tag or ""]
     name = re.sub(r"[^\w.-]+", "-", "_".join(word for word in words if word))
     config.paths.runs.mkdir(parents=True, exist_ok=True)
     for attempt in range(1, 1000):  # two runs may start in the same second

@@ -16,7 +16,7 @@ HOMES = {
     "timm": ("models/backbones.py",),
     "huggingface_hub": ("models/weights.py",),
     "wandb": ("training/loggers.py",),
-    "matplotlib": ("evaluation/plots.py", "evaluation/report.py"),
+    "matplotlib": ("evaluation/plots.py", "evaluation/fold_plots.py", "evaluation/report.py", "runs/fold_report.py"),
     "jinja2": ("evaluation/report.py",),
     "fastapi": ("serving/",),
     "onnx": ("export/",),

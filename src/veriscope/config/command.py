@@ -2,14 +2,35 @@
 
 import re
 import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 _PLAIN = re.compile(r"[\w./:@%+-]+", re.ASCII)
 
 
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def train_command(words: Sequence[str]) -> list[str]:
+    """Return the process that `python train.py WORDS` is, for this interpreter and this checkout."""
+    return [sys.executable, str(ROOT / "train.py"), *words]
+
+
+def typed(words: Sequence[str]) -> str:
+    """Return the same command as a person types it."""
+    return shlex.join(["python", "train.py", *words])
+
+
 def override(key: str, value: object) -> str:
     """Return `key=value` as it has to be typed, whatever stands in the value."""
+    return shlex.quote(word(key, value))
+
+
+def word(key: str, value: object) -> str:
+    """Return `key=value` as Hydra has to receive it, whatever stands in the value."""
     text = str(value)
     if not _PLAIN.fullmatch(text):
         # Hydra reads a backslash as itself, unless a quote or the end of the value follows.
         text = "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), text) + "'"
-    return shlex.quote(f"{key}={text}")
+    return f"{key}={text}"

@@ -9,17 +9,20 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
+from veriscope.config.command import ROOT
+from veriscope.config.schema import RunConfig
 from veriscope.errors import (
     INTERRUPTED,
     PIPE_CLOSED,
@@ -31,7 +34,7 @@ from veriscope.errors import (
     printable,
 )
 
-CONF_DIR = Path(__file__).resolve().parents[3] / "conf"
+CONF_DIR = ROOT / "conf"
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -71,9 +74,11 @@ def run_entry_point(config_name: str, schema: type[BaseModel], task: Callable[[d
 
 
 def command_line(arguments: list[str], schema: type[BaseModel]) -> list[str]:
-    """Return the arguments as Hydra wants them: `-m` first (behind an override it is a syntax error), keys settable."""
+    """Return the arguments as Hydra wants them: `-m` first (behind an override it is a syntax error), `--dry-run` as
+    an override, keys settable."""
     multirun = [argument for argument in arguments if argument in ("-m", "--multirun")]
-    return multirun + [settable(argument, schema) for argument in arguments if argument not in multirun]
+    rest = ["dry_run=true" if argument == "--dry-run" else argument for argument in arguments]
+    return multirun + [settable(argument, schema) for argument in rest if argument not in multirun]
 
 
 def settable(argument: str, schema: type[BaseModel]) -> str:
@@ -225,6 +230,27 @@ def _near_key(key: str, error: Exception, schema: type[BaseModel]) -> str:
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def compose_run(overrides: Sequence[str]) -> RunConfig:
+    """Return the run that `python train.py OVERRIDES` is, as conf/ now stands; also inside a running job.
+
+    Raises:
+        ConfigError: it is none.
+
+    """
+    words = command_line(list(overrides), RunConfig)
+    try:
+        if GlobalHydra.instance().is_initialized():
+            config = hydra.compose("train", words)
+        else:
+            with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+                config = hydra.compose("train", words)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain_composition(error, RunConfig)) from None
+    plain = to_plain(config)
+    plain.pop("resume")
+    return validate(RunConfig, plain)
 
 
 def task_overrides() -> list[str]:

@@ -107,6 +107,10 @@ class DataConfig(Frozen):
     splits: dict[str, Split] = Field(
         default_factory=dict, description="folder name (any letter case) to split; adds to the usual ones"
     )
+    group_column: str | None = Field(
+        default=None,
+        description="manifest column of what must not cross splits, as identity; null: 'group' where there is one",
+    )
     synthetic: SyntheticConfig | None = None
     batch_size: int = Field(default=32, ge=1, le=65_536)
     num_workers: int = Field(default=2, ge=0, description="loader processes of each training process")
@@ -118,6 +122,8 @@ class DataConfig(Frozen):
     def _kind_has_its_source(self) -> Self:
         if self.kind == "manifest" and self.file is None:
             raise ValueError("data.kind=manifest needs data.file=PATH.csv or PATH.parquet")
+        if self.kind != "manifest" and self.group_column is not None:
+            raise ValueError("data.group_column names a column of a manifest: it needs data=manifest data.file=...")
         if self.kind == "folder" and self.root is None:
             raise ValueError("data.kind=folder needs data.root=DIR")
         if self.kind == "synthetic" and self.synthetic is None:
@@ -139,6 +145,11 @@ class SplitConfig(Frozen):
     num_folds: int = Field(default=5, ge=2)
     fold: int | None = Field(default=None, ge=0, description="train this fold of num_folds")
     seed: int = Field(default=42, ge=0)
+
+    @property
+    def all_folds(self) -> bool:
+        """Whether a cross-validation is meant, and not one fold or a holdout."""
+        return self.name == "kfold" and self.fold is None
 
     @model_validator(mode="after")
     def _fold_in_range(self) -> Self:
@@ -294,12 +305,22 @@ class PathsConfig(Frozen):
     run_dir: Path | None = Field(default=None, description="this run's folder; null: a dated one under runs")
 
 
+class CrossvalConfig(Frozen):
+    """How a cross-validation (split=kfold without split.fold) runs its folds."""
+
+    workers: int | None = Field(
+        default=None, ge=1, description="folds side by side; null: as many as the GPUs allow, on the CPU one"
+    )
+    ensemble: bool = Field(default=False, description="also ship one bundle that averages the folds' logits")
+
+
 class RunConfig(Frozen):
     """Everything that decides a training run."""
 
     seed: int = Field(default=42, ge=0, lt=2**32)
     tag: str | None = Field(default=None, description="goes into the name of the run folder")
     preview: bool = Field(default=False, description="write the picture sheet of what the network will see, and stop")
+    dry_run: bool = Field(default=False, description="list the commands, run nothing; --dry-run says the same")
     model: ModelConfig
     data: DataConfig
     split: SplitConfig
@@ -311,6 +332,19 @@ class RunConfig(Frozen):
     trainer: TrainerConfig
     logger: LoggerConfig
     paths: PathsConfig
+    crossval: CrossvalConfig = CrossvalConfig()
+
+    @property
+    def planned_epochs(self) -> int:
+        """Epochs that the run may take at most."""
+        epochs = sum(phase.epochs for phase in self.schedule.phases.values())
+        return min(epochs, self.trainer.max_epochs or epochs)
+
+    @model_validator(mode="after")
+    def _preview_of_one_fold(self) -> Self:
+        if self.preview and self.split.all_folds:
+            raise ValueError("preview=true shows the pictures of one run: add split.fold=0")
+        return self
 
     @model_validator(mode="after")
     def _one_cycle_moves_momentum(self) -> Self:

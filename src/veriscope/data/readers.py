@@ -3,7 +3,7 @@
 import csv
 import os
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +27,13 @@ def read_manifest_file(
     root: Path | None = None,
     class_map: Mapping[str, ClassName] | None = None,
     splits: Mapping[str, Split] | None = None,
+    group_column: str | None = None,
     both_classes: bool = True,
 ) -> Manifest:
     """Return the manifest that a CSV or Parquet file lists: columns path, label[, split, group, generator].
 
-    Labels are real, fake, 0, 1, a usual class name or one of `class_map`; splits as folder names are. Relative paths
+    `group_column` names another column for the group. Labels are real, fake, 0, 1, a usual class name or one of
+    `class_map`; splits as folder names are. Relative paths
     start at `root`, or at the file's own folder without one; absolute paths must lie inside `root` where one is given.
     Files that are missing stay in the manifest with size 0 (loading counts them) unless all are.
 
@@ -41,9 +43,11 @@ def read_manifest_file(
 
     """
     path = Path(path)
-    table = _read_table(path)
+    table = _read_table(path, required=(*REQUIRED, *([] if group_column is None else [group_column.lower()])))
     place = _Place(path)
     columns = {name: _column(table, name) for name in (*REQUIRED, *OPTIONAL) if name in table.column_names}
+    if group_column is not None:
+        columns["group"] = _column(table, group_column.lower())
     base = path.absolute().parent if root is None else Path(root)
     class_map = class_map or {}
     labels, generators = _labels(columns["label"], columns.get("generator"), class_map, place)
@@ -87,7 +91,7 @@ class _Place:
         return f"'{self.path}', row {row + 1}"
 
 
-def _read_table(path: Path) -> pa.Table:
+def _read_table(path: Path, *, required: Sequence[str]) -> pa.Table:
     """Return the file's columns as text, names in lower case."""
     suffix = path.suffix.lower()
     if suffix not in (".csv", ".parquet"):
@@ -104,7 +108,7 @@ def _read_table(path: Path) -> pa.Table:
     twice = {name for name in table.column_names if table.column_names.count(name) > 1}
     if twice:
         raise DataError(f"data.file '{path}' has the column {sorted(twice)} twice.")
-    for name in REQUIRED:
+    for name in required:
         if name not in table.column_names:
             near = nearest(name, table.column_names)
             hint = f" {near}" if near.startswith("Did") else ""

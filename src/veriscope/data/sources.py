@@ -56,6 +56,7 @@ def _load(config: DataConfig, cache: Path, both_classes: bool) -> Manifest:
             root=config.root,
             class_map=config.class_map,
             splits=config.splits,
+            group_column=config.group_column,
             both_classes=both_classes,
         )
     if config.root is None:

@@ -16,6 +16,7 @@ LOG = logging.getLogger(__name__)
 
 Indices = npt.NDArray[np.int64]
 Groups = npt.NDArray[Any] | None
+OUTSIDE_FOLDS = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,34 +163,50 @@ def cut(manifest: Manifest, config: SplitConfig) -> Cut:
             f"split=kfold trains one fold a run: add split.fold=0 (up to {last}), "
             f"or -m split.fold={','.join(str(k) for k in range(config.num_folds))} for all."
         )
-    pool, val, test = _labelled_parts(manifest, config, folds=folds)
+    pool, val, test = _labelled_rows(manifest, config, folds=folds)
     if config.fold is not None:
-        fold = stratified_kfold(pool.labels, groups=pool.group_codes, num_folds=config.num_folds, seed=config.seed)[
-            config.fold
-        ]
-        train, val = pool.take(fold.train), pool.take(fold.val)
+        fold = _folds(manifest.take(pool), config)[config.fold]
+        pool, val = pool[fold.train], pool[fold.val]
     elif val is None:
         fraction = config.val_fraction if manifest.has_splits else config.val_fraction / (1 - config.test_fraction)
-        held_out = stratified_holdout(pool.labels, groups=pool.group_codes, fraction=fraction, seed=config.seed)
-        train, val = pool.take(held_out.train), pool.take(held_out.val)
-    else:
-        train = pool
-    result = Cut(train=train, val=val, test=test)
+        part = manifest.take(pool)
+        held_out = stratified_holdout(part.labels, groups=part.group_codes, fraction=fraction, seed=config.seed)
+        pool, val = pool[held_out.train], pool[held_out.val]
+    result = Cut(train=manifest.take(pool), val=manifest.take(val), test=None if test is None else manifest.take(test))
     _check(result)
     return result
 
 
-def _labelled_parts(
+def fold_numbers(manifest: Manifest, config: SplitConfig) -> Indices:
+    """Return for each row the fold that validates it, 0 to num_folds - 1; OUTSIDE_FOLDS for the test, which no fold
+    sees. It is the very cut that `cut` makes for each fold.
+
+    Raises:
+        DataError: nothing to train on, or more folds than samples, or than groups, of a class.
+
+    """
+    pool, _, _ = _labelled_rows(manifest, config, folds=True)
+    numbers = np.full(len(manifest), OUTSIDE_FOLDS, dtype=np.int64)
+    for number, fold in enumerate(_folds(manifest.take(pool), config)):
+        numbers[pool[fold.val]] = number
+    return numbers
+
+
+def _folds(pool: Manifest, config: SplitConfig) -> list[Fold]:
+    return stratified_kfold(pool.labels, groups=pool.group_codes, num_folds=config.num_folds, seed=config.seed)
+
+
+def _labelled_rows(
     manifest: Manifest, config: SplitConfig, *, folds: bool
-) -> tuple[Manifest, Manifest | None, Manifest | None]:
-    """Return (samples to train on or cut further, val or None, test or None)."""
+) -> tuple[Indices, Indices | None, Indices | None]:
+    """Return the rows (to train on or cut further, of val or None, of test or None), each sorted."""
     if not manifest.has_splits:
         if config.test_fraction == 0:
-            return manifest, None, None
+            return np.arange(len(manifest)), None, None
         held_out = stratified_holdout(
             manifest.labels, groups=manifest.group_codes, fraction=config.test_fraction, seed=config.seed
         )
-        return manifest.take(held_out.train), None, manifest.take(held_out.val)
+        return held_out.train, None, held_out.val
     splits = manifest.splits
     is_test = splits == Split.TEST.value
     is_val = splits == Split.VAL.value
@@ -199,10 +216,8 @@ def _labelled_parts(
             f"'{manifest.root}' has nothing to train on: {int(is_val.sum())} files are val, {int(is_test.sum())} test. "
             "Rename a folder, or say what it is: data.splits={valid: train}."
         )
-    pool = manifest.take(np.flatnonzero(is_pool))
-    val = manifest.take(np.flatnonzero(is_val)) if is_val.any() and not folds else None
-    test = manifest.take(np.flatnonzero(is_test)) if is_test.any() else None
-    return pool, val, test
+    val = np.flatnonzero(is_val) if is_val.any() and not folds else None
+    return np.flatnonzero(is_pool), val, np.flatnonzero(is_test) if is_test.any() else None
 
 
 def _check(result: Cut) -> None:

@@ -52,7 +52,7 @@ _STYLE: Any = {  # Any: matplotlib types the keys as one long Literal
     "path.simplify": True,
     "path.simplify_threshold": 0.3,
 }
-_styled = mpl.rc_context(_STYLE)  # as a decorator: the style also has to hold while legends and ticks are made
+styled = mpl.rc_context(_STYLE)  # as a decorator: the style also has to hold while legends and ticks are made
 _CLASS_NOTE = "real = 0, fake = 1 (positive)"
 _WIDTH_IN, _HEIGHT_IN = 4.6, 3.7
 
@@ -79,12 +79,12 @@ def figures(
     return found if curves is None else {**found, "history": curves}
 
 
-@_styled
+@styled
 def roc_picture(table: PredictionTable, thresholds: Mapping[str, Threshold], *, low_fpr: bool = False) -> Picture:
     """Return the ROC curve with the thresholds' working points; `low_fpr` stretches the left end on a log axis."""
     curve = roc_curve(table.labels, table.logits)
     area = auroc(table.labels, table.logits)
-    picture, axes = _blank("ROC curve where false alarms are rare" if low_fpr else f"ROC curve (AUROC {area:.3f})")
+    picture, axes = blank("ROC curve where false alarms are rare" if low_fpr else f"ROC curve (AUROC {area:.3f})")
     num_real = int(np.sum(table.labels == REAL))
     if low_fpr:
         axes.set_xscale("log")
@@ -113,11 +113,11 @@ def roc_picture(table: PredictionTable, thresholds: Mapping[str, Threshold], *, 
     return picture
 
 
-@_styled
+@styled
 def pr_picture(table: PredictionTable) -> Picture:
     """Return the precision-recall curve with the share of fakes as the line of guessing."""
     curve = pr_curve(table.labels, table.logits)
-    picture, axes = _blank(f"Precision and recall (AP {average_precision(table.labels, table.logits):.3f})")
+    picture, axes = blank(f"Precision and recall (AP {average_precision(table.labels, table.logits):.3f})")
     axes.plot(np.append(0, curve.x), np.append(curve.y[0], curve.y), color=FAKE_COLOUR, drawstyle="steps-pre")
     share = float(np.mean(table.labels == FAKE))
     axes.axhline(share, color=MUTED, linewidth=1, linestyle="--")
@@ -127,10 +127,10 @@ def pr_picture(table: PredictionTable) -> Picture:
     return picture
 
 
-@_styled
+@styled
 def score_picture(table: PredictionTable, thresholds: Mapping[str, Threshold]) -> Picture:
     """Return the histogram of scores of each class, as shares of the class, with the thresholds."""
-    picture, axes = _blank("Scores of real pictures and fakes")
+    picture, axes = blank("Scores of real pictures and fakes")
     edges = np.linspace(0, 1, 31)
     for label, hatch in ((REAL, ""), (FAKE, "///")):
         own = table.scores[table.labels == label]
@@ -145,12 +145,12 @@ def score_picture(table: PredictionTable, thresholds: Mapping[str, Threshold]) -
     return picture
 
 
-@_styled
+@styled
 def reliability_picture(table: PredictionTable) -> Picture:
     """Return the share of fakes in each score bin against the mean score; dots grow with the number of pictures."""
     bins = calibration_bins(table.labels, table.scores)
     error = expected_calibration_error(table.labels, table.scores)
-    picture, axes = _blank(f"Are scores probabilities? (error {error:.3f})")
+    picture, axes = blank(f"Are scores probabilities? (error {error:.3f})")
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="perfect")
     filled = bins.counts > 0
     x, y, counts = bins.mean_score[filled], bins.fake_share[filled], bins.counts[filled]
@@ -161,7 +161,7 @@ def reliability_picture(table: PredictionTable) -> Picture:
     return picture
 
 
-@_styled
+@styled
 def confusion_picture(table: PredictionTable, thresholds: Mapping[str, Threshold]) -> Picture:
     """Return one confusion matrix a threshold, side by side, with counts and shares of the true class."""
     picture = Picture(figsize=(3.4 * len(thresholds), 3.4), layout="constrained")
@@ -176,7 +176,7 @@ def confusion_picture(table: PredictionTable, thresholds: Mapping[str, Threshold
     return picture
 
 
-@_styled
+@styled
 def history_picture(history: Path) -> Picture | None:
     """Return the learning curves of a run's history.csv: loss, AUROC with accuracy, learning rate; None without rows.
 
@@ -234,7 +234,8 @@ def svg_text(picture: Picture) -> str:
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 
-def _blank(title: str) -> tuple[Picture, Axes]:
+def blank(title: str) -> tuple[Picture, Axes]:
+    """Return a picture of the usual size with one empty plot."""
     picture = Picture(figsize=(_WIDTH_IN, _HEIGHT_IN), layout="constrained")
     FigureCanvasAgg(picture)
     axes = picture.subplots()

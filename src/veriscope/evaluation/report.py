@@ -1,8 +1,10 @@
 """report.html, one self-contained page for people, and report.json, the same for machines."""
 
+import base64
+import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure as Picture
+from PIL import Image
 
 from veriscope.evaluation import plots
 from veriscope.evaluation.judge import LEVEL, Figure, Judgement
@@ -43,6 +46,13 @@ _CAPTIONS = {
     "large dots hold many pictures.",
     "history": "The training run behind the bundle, an epoch a point.",
 }
+_FOLD_CAPTIONS = {
+    **_CAPTIONS,
+    "roc": "Share of fakes caught against share of real pictures accused, one curve a fold: how far apart they lie is "
+    "what other training pictures would change.",
+    "history": "The training of each fold; a ring marks the epoch that was kept.",
+}
+_SHEET_PX = 900  # width of a fold's sheet of verdicts on the page
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,19 @@ class ReportFacts:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class FoldsSection:
+    """What a cross-validation's report says beside the pooled figures.
+
+    `rows`: (metric, meaning, one text a fold, (mean and deviation, interval)). `sheets`: (title, PNG of verdicts).
+    """
+
+    header: Sequence[str]
+    rows: Sequence[tuple[str, str, Sequence[str], tuple[str, str]]]
+    notes: Sequence[str]
+    sheets: Sequence[tuple[str, Path]]
+
+
 def write_report(
     folder: Path,
     *,
@@ -68,12 +91,13 @@ def write_report(
     pictures: Mapping[str, Picture],
     tiles: list[Tile],
     facts: ReportFacts,
+    folds: FoldsSection | None = None,
 ) -> Path:
     """Write report.html and report.json into `folder`, each whole or not at all; return the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     content = report_dict(judgement, table=table, facts=facts)
     write_text(folder / JSON_NAME, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    page = render(judgement, table=table, pictures=pictures, tiles=tiles, facts=facts)
+    page = render(judgement, table=table, pictures=pictures, tiles=tiles, facts=facts, folds=folds)
     write_text(folder / HTML_NAME, page)
     return folder / HTML_NAME
 
@@ -103,6 +127,7 @@ def render(
     pictures: Mapping[str, Picture],
     tiles: list[Tile],
     facts: ReportFacts,
+    folds: FoldsSection | None = None,
 ) -> str:
     """Return the page. It loads nothing: pictures are inline, and its content policy forbids any request."""
     environment = Environment(
@@ -116,6 +141,8 @@ def render(
         judgement=judgement,
         table=table,
         facts=facts,
+        folds=folds,
+        sheets=[] if folds is None else [(title, sheet_uri(file)) for title, file in folds.sheets if file.is_file()],
         class_map=CLASS_MAP_TEXT,
         class_names=CLASS_NAMES,
         level=f"{LEVEL:.0%}".replace("%", " %"),
@@ -124,7 +151,11 @@ def render(
         threshold_titles={name: threshold_title(name, value) for name, value in judgement.thresholds.items()},
         degenerate=_any_degenerate(judgement),
         figure_text=figure_text,
-        charts=[(name, inline_svg(pictures[name]), text) for name, text in _CAPTIONS.items() if name in pictures],
+        charts=[
+            (name, inline_svg(pictures[name]), text)
+            for name, text in (_CAPTIONS if folds is None else _FOLD_CAPTIONS).items()
+            if name in pictures
+        ],
         wrong=[tile for tile in tiles if not tile.right],
         right=[tile for tile in tiles if tile.right],
         num_wrong=judgement.confusion[judgement.headline].fp + judgement.confusion[judgement.headline].fn,
@@ -150,6 +181,15 @@ def figure_text(figure: Figure) -> tuple[str, str]:
     if figure.interval.low == figure.interval.high:
         return f"{figure.value:.3f}", "no spread*"
     return f"{figure.value:.3f}", f"{figure.interval.low:.3f} to {figure.interval.high:.3f}"
+
+
+def sheet_uri(file: Path) -> str:
+    """Return a PNG as a smaller JPEG in a data: URI."""
+    packed = io.BytesIO()
+    with Image.open(file) as image:
+        image.thumbnail((_SHEET_PX, 10 * _SHEET_PX), Image.Resampling.LANCZOS)
+        image.convert("RGB").save(packed, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(packed.getvalue()).decode("ascii")
 
 
 def inline_svg(picture: Picture) -> Markup:

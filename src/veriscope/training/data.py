@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
@@ -16,20 +14,24 @@ from veriscope.config.schema import RunConfig
 from veriscope.data.dataset import DetectionDataset, SeededSampler, collate
 from veriscope.data.manifest import Manifest
 from veriscope.data.preprocess import fit_to_input
+from veriscope.data.record import refuse_changed_data, write_record
 from veriscope.data.sources import load_manifest, mapped
 from veriscope.data.splits import Cut, cut
-from veriscope.errors import RunError
-from veriscope.files import whole_or_not_at_all
 from veriscope.run_folder import RunFolder
 from veriscope.types import CLASS_NAMES
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedData:
-    """A manifest's content hash and its splits."""
+    """A manifest and its splits."""
 
-    content_hash: str
+    manifest: Manifest
     cut: Cut
+
+    @property
+    def content_hash(self) -> str:
+        """The whole manifest's."""
+        return self.manifest.content_hash
 
     def describe(self) -> str:
         """Return one line as `train 850 + 850, val 150 + 150 (real + fake)`."""
@@ -62,33 +64,24 @@ def load_data(config: RunConfig) -> PreparedData:
         val=mapped(parts.val, paths_cache=config.paths.cache),
         test=parts.test,
     )
-    return PreparedData(manifest.content_hash, parts)
+    return PreparedData(manifest, parts)
 
 
 def record_split(data: PreparedData, folder: RunFolder) -> None:
     """Write split.parquet, which file served as what, so that nobody has to guess afterwards.
 
     Raises:
-        RunError: the run in `folder` began on other data.
+        RunError: the run in `folder` began on other data; the difference is counted.
 
     """
-    progress = folder.load_progress()
-    if progress is not None and progress.data_hash != data.content_hash:
-        raise RunError(
-            f"the data set has changed since the run in '{folder.path}' began (hash {progress.data_hash[:12]}, "
-            f"now {data.content_hash[:12]}); bring the old data back, or start a new run"
-        )
     file = folder.path / "split.parquet"
     if file.exists():
+        refuse_changed_data(file, data.manifest)
         return
-    rows: list[tuple[str, int, str]] = []
-    for name, part in (("train", data.cut.train), ("val", data.cut.val), ("test", data.cut.test)):
-        if part is not None:
-            rows += [(part.sample(i).path, part.sample(i).label, name) for i in range(len(part))]
-    paths, labels, splits = zip(*rows, strict=True)
-    table = pa.table({"path": paths, "label": pa.array(labels, pa.int8()), "split": splits})
-    with whole_or_not_at_all(file) as temporary:
-        pq.write_table(table, temporary)
+    parts = (("train", data.cut.train), ("val", data.cut.val), ("test", data.cut.test))
+    split_of = {path: name for name, part in parts if part is not None for path in part.table["path"].to_pylist()}
+    splits = [split_of.get(path) for path in data.manifest.table["path"].to_pylist()]
+    write_record(file, data.manifest, column="split", values=splits)
 
 
 class DetectionDataModule(pl.LightningDataModule):

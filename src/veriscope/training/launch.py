@@ -19,6 +19,7 @@ import torch
 
 from veriscope.config.schema import TrainerConfig
 from veriscope.errors import ConfigError, RunError
+from veriscope.processes import child_environment
 from veriscope.run_folder import RunFolder
 
 
@@ -72,12 +73,11 @@ def _run(command: list[str], *, processes: int, reports: Path) -> list[int | Non
     for rank in range(processes):
         environment = {
             "OMP_NUM_THREADS": threads,  # else every process takes every core
-            **os.environ,
+            **child_environment(),
             "MASTER_ADDR": os.environ.get("MASTER_ADDR", "127.0.0.1"),
             "MASTER_PORT": port,
             "NODE_RANK": os.environ.get("NODE_RANK", "0"),
             "LOCAL_RANK": str(rank),
-            "VERISCOPE_PARENT": str(os.getpid()),
             "VERISCOPE_REPORTS": str(reports),
         }
         workers.append(subprocess.Popen(command, env=environment))

@@ -1,18 +1,45 @@
 """From a validated configuration to a running training: in this process, or in one process for each device."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
+from veriscope.config.command import typed
 from veriscope.config.schema import RunConfig
 from veriscope.models.detector import build_detector, check_model
 from veriscope.progress import say
 from veriscope.provenance import collect, source_commit
-from veriscope.run_folder import RunFolder, naming_the_way_on
+from veriscope.run_folder import RunFolder, create_run_folder, naming_the_way_on
 from veriscope.training.data import PreparedData, load_data, record_split
 from veriscope.training.fit import check_hardware, extra_callbacks, lightning_precision, run_training
 from veriscope.training.launch import launch_workers, num_processes
 from veriscope.training.preview import write_preview
+
+
+def start_training(config: RunConfig, *, overrides: Sequence[str], multirun_dir: Path | None) -> None:
+    """Train one run in a new folder.
+
+    Raises:
+        VeriscopeError: what the user can mend.
+
+    """
+    if config.dry_run:
+        say(Console(), typed([word for word in overrides if not word.lstrip("+").startswith("dry_run=")]))
+        return
+    data = prepare(config)
+    folder = create_run_folder(config, multirun_dir=multirun_dir)
+    start_run(config, folder, data, overrides=overrides)
+
+
+def resume_training(config: RunConfig, folder: RunFolder, *, overrides: Sequence[str]) -> None:
+    """Go on with the run in `folder`, whose own configuration is `config`.
+
+    Raises:
+        VeriscopeError: what the user can mend.
+
+    """
+    start_run(config, folder, load_data(config), overrides=overrides)
 
 
 def prepare(config: RunConfig) -> PreparedData:

@@ -2,12 +2,11 @@
 
 import os
 import sys
-import threading
-import time
 from pathlib import Path
 
 from veriscope.errors import VeriscopeError
 from veriscope.files import write_text
+from veriscope.processes import end_with_parent
 from veriscope.run_folder import RunFolder, naming_the_way_on
 from veriscope.training.data import load_data
 from veriscope.training.fit import run_training
@@ -15,22 +14,9 @@ from veriscope.training.fit import run_training
 LOST_PEER = 3  # exit code
 
 
-def _end_with_parent() -> None:
-    """End this process when the one that started it is gone: after its kill -9 no rank may train on unseen."""
-    parent = int(os.environ.get("VERISCOPE_PARENT", "0"))
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    if parent:
-        threading.Thread(target=watch, daemon=True).start()
-
-
 def main() -> int:
     """Train this rank's share; return the exit code."""
-    _end_with_parent()
+    end_with_parent()
     folder = RunFolder(Path(sys.argv[1]))
     try:
         with naming_the_way_on(folder):

@@ -1,0 +1,28 @@
+"""Processes that start processes: none works on unseen when the one that started it is gone."""
+
+import os
+import threading
+import time
+
+_PARENT = "VERISCOPE_PARENT"
+
+
+def child_environment() -> dict[str, str]:
+    """Return this process's environment with its name in it, for a child that calls `end_with_parent`."""
+    return {**os.environ, _PARENT: str(os.getpid())}
+
+
+def end_with_parent() -> None:
+    """End this process within a second of the one that started it, also after that one's kill -9.
+
+    Does nothing where no `child_environment` was given, as at a command that a person typed.
+    """
+    parent = int(os.environ.pop(_PARENT, "0"))
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    if parent:
+        threading.Thread(target=watch, daemon=True).start()

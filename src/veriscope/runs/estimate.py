@@ -1,0 +1,60 @@
+"""How long many runs will take: said from measured times only."""
+
+import csv
+from pathlib import Path
+
+
+class Estimate:
+    """Counts runs and their times. `places` run side by side."""
+
+    def __init__(self, *, num_runs: int, places: int, known_s: list[float] | None = None) -> None:
+        self._num_runs = num_runs
+        self._places = places
+        self._seconds = list(known_s or [])
+
+    def before(self) -> str:
+        """Return what can be said before the first run."""
+        todo = self._num_runs - len(self._seconds)
+        side = "one at a time" if self._places == 1 else f"{self._places} side by side"
+        text = f"{self._num_runs} runs, {side}"
+        if len(self._seconds) == self._num_runs:
+            return f"{text}; all are complete"
+        if self._seconds:
+            return f"{text}; {len(self._seconds)} are complete. {self._left(todo)}"
+        return f"{text}; how long they take is said after the first epoch of the first"
+
+    def after_epoch(self, epoch_s: float, *, num_epochs: int) -> str:
+        """Return the first estimate: from one epoch, before any run is done."""
+        run_s = epoch_s * num_epochs
+        whole_s = run_s * -(-self._num_runs // self._places)
+        return (
+            f"the first epoch took {duration(epoch_s)}: about {duration(run_s)} a run of {num_epochs} epochs, about "
+            f"{duration(whole_s)} for all {self._num_runs}"
+        )
+
+    def after_run(self, seconds: float) -> str:
+        """Count a run and return the estimate for the rest."""
+        self._seconds.append(seconds)
+        done = len(self._seconds)
+        text = f"{done} of {self._num_runs} runs done, the last in {duration(seconds)}"
+        return text if done == self._num_runs else f"{text}. {self._left(self._num_runs - done)}"
+
+    def _left(self, todo: int) -> str:
+        mean_s = sum(self._seconds) / len(self._seconds)
+        return f"About {duration(mean_s * -(-todo // self._places))} left, at {duration(mean_s)} a run"
+
+
+def first_epoch_s(history: Path) -> float | None:
+    """Return how long the first epoch of a history.csv took; None before it is written."""
+    if not history.is_file():
+        return None
+    with history.open(encoding="utf-8", newline="") as stream:
+        row = next(csv.DictReader(stream), None)
+    return None if row is None else float(row["seconds"])
+
+
+def duration(seconds: float) -> str:
+    """Return `40 s`, `12 min` or `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,159 @@
+"""Runs side by side, each an OS process of its own with a plain command line and a log file.
+
+A run can't take another one down, every run gives its memory back, and rank 1 of a run on several GPUs never sees the
+sweep that the run belongs to (Hydra would expand it again).
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from rich.console import Console
+
+from veriscope.config.command import train_command
+from veriscope.errors import printable
+from veriscope.processes import child_environment
+from veriscope.progress import say
+
+POLL_S = 0.2
+GRACE_S = 20.0  # to close loggers and loaders in
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One `python train.py WORDS`, called `name` on the terminal, that trains in `folder`; its output goes to `log`."""
+
+    name: str
+    words: tuple[str, ...]
+    folder: Path
+    log: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job that has ended: its exit code, how long it took, and the last error that it said, or ''."""
+
+    job: Job
+    code: int
+    seconds: float
+    said: str
+
+    @property
+    def done(self) -> bool:
+        """Whether it came to its end."""
+        return self.code == 0
+
+    @property
+    def reason(self) -> str:
+        """Why it didn't."""
+        return self.said or f"it ended with code {self.code}"
+
+
+@dataclass(slots=True)
+class _Running:
+    job: Job
+    process: "subprocess.Popen[bytes]"
+    slot: Mapping[str, str]
+    started: float
+    offset: int  # bytes of the log that were shown
+    said: str = ""
+
+
+@dataclass(slots=True)
+class Pool:
+    """At most one running job a slot; a slot is what it adds to the environment, as one GPU.
+
+    A context manager: leaving it, by Ctrl-C too, ends what still runs.
+    """
+
+    slots: Sequence[Mapping[str, str]]
+    console: Console
+    _running: list[_Running] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _end([running.process for running in self._running])
+        for running in self._running:
+            self._show(running)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a slot is free."""
+        return len(self._running) < len(self.slots)
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The running ones."""
+        return [running.job for running in self._running]
+
+    def start(self, job: Job) -> None:
+        """Start `job` in a free slot."""
+        slot = next(slot for slot in self.slots if all(slot is not running.slot for running in self._running))
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        with job.log.open("ab") as log:
+            offset = log.tell()
+            process = subprocess.Popen(
+                train_command(job.words),
+                env={**child_environment(), "PYTHONUNBUFFERED": "1", **slot},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                process_group=0,  # a terminal's Ctrl-C comes to us alone, and is passed on once
+            )
+        self._running.append(_Running(job, process, slot, time.monotonic(), offset))
+
+    def stop(self, job: Job) -> None:
+        """Ask a running job to stop, as Ctrl-C would; `ended` yields it when it has."""
+        for running in self._running:
+            if running.job is job:
+                _signal(running.process, signal.SIGINT)
+
+    def wait(self) -> Iterator[Ended]:
+        """Sleep a moment, show what the jobs have printed, and yield those that have ended."""
+        time.sleep(POLL_S)
+        for running in list(self._running):
+            code = running.process.poll()
+            self._show(running)
+            if code is not None:
+                self._running.remove(running)
+                yield Ended(running.job, code, time.monotonic() - running.started, running.said)
+
+    def _show(self, running: _Running) -> None:
+        """Print the whole lines that the log has got since."""
+        with contextlib.suppress(OSError), running.job.log.open("rb") as log:
+            log.seek(running.offset)
+            lines, newline, _ = log.read().rpartition(b"\n")
+            running.offset += len(lines) + len(newline)
+            for line in lines.decode(errors="replace").splitlines():
+                text = printable(line.rstrip())
+                if text.startswith("error: "):
+                    running.said = text.removeprefix("error: ")
+                if text and not text.startswith(" "):  # a run's closing advice is about itself alone: the log has it
+                    say(self.console, f"{running.job.name} | {text}")
+
+
+def _signal(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def _end(processes: list["subprocess.Popen[bytes]"]) -> None:
+    """Interrupt the processes, and after a while kill what is left of them."""
+    for process in processes:
+        if process.poll() is None:
+            _signal(process, signal.SIGINT)
+    deadline = time.monotonic() + GRACE_S
+    while time.monotonic() < deadline and any(process.poll() is None for process in processes):
+        time.sleep(0.1)
+    for process in processes:
+        if process.poll() is None:
+            _signal(process, signal.SIGKILL)
+        process.wait()

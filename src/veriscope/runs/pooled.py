@@ -1,0 +1,92 @@
+"""Out-of-fold predictions: every picture judged once, by the one model that had not learned it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from veriscope.errors import RunError
+from veriscope.evaluation.calibration import fit_temperature
+from veriscope.evaluation.metrics import Scores, compute_metrics, confusion, threshold_metrics
+from veriscope.evaluation.predictions import PredictionTable, TableMeta
+from veriscope.evaluation.threshold import choose_threshold
+from veriscope.types import DEFAULT_THRESHOLD, Calibration, Threshold
+
+
+@dataclass(frozen=True, slots=True)
+class FoldJudged:
+    """One fold's val, calibrated by the other folds.
+
+    `table` holds logits divided by `calibration`'s temperature, so that folds rank on one scale. `figures` are at 0.5,
+    `tuned` at `threshold`; temperature and threshold were fitted on the other folds alone.
+    """
+
+    number: int
+    table: PredictionTable
+    calibration: Calibration
+    threshold: Threshold
+    figures: Scores
+    tuned: Scores
+
+
+def judge_folds(tables: Sequence[PredictionTable]) -> list[FoldJudged]:
+    """Return each fold's val as the other folds would have it judged; `tables` are the runs' own, by fold.
+
+    The runs' own temperatures and thresholds were fitted on the very pictures that they would be reported on.
+    """
+    judged = []
+    for number, table in enumerate(tables):
+        others = [other for index, other in enumerate(tables) if index != number]
+        labels = np.concatenate([other.labels for other in others])
+        logits = np.concatenate([other.logits for other in others])
+        calibration = fit_temperature(labels, logits, fitted_on="the other folds")
+        scores = np.array([calibration.score(logit) for logit in logits])
+        threshold = choose_threshold(labels, scores, chosen_on="the other folds")
+        own = _calibrated(table, calibration, number=number)
+        judged.append(
+            FoldJudged(
+                number=number,
+                table=own,
+                calibration=calibration,
+                threshold=threshold,
+                figures=compute_metrics(own.labels, own.scores, threshold=DEFAULT_THRESHOLD.value, logits=own.logits),
+                tuned=threshold_metrics(confusion(own.labels, own.scores, threshold=threshold.value)),
+            )
+        )
+    return judged
+
+
+def pool(folds: Sequence[FoldJudged], *, expected: Sequence[set[str]]) -> PredictionTable:
+    """Return the rows of all folds as one table; `expected` holds the ids that each fold has to validate.
+
+    Raises:
+        RunError: a fold judged other pictures than its own: its run began on other data, or its files were mixed up.
+
+    """
+    for fold, wanted in zip(folds, expected, strict=True):
+        found = set(fold.table.table["id"].to_pylist())
+        if found != wanted:
+            raise RunError(
+                f"fold {fold.number} judged {len(found - wanted):,} pictures of other folds and left out "
+                f"{len(wanted - found):,} of its own: its folder is another cross-validation's. Remove it and go on"
+            )
+    meta = folds[0].table.meta.model_copy(update={"subset": "out-of-fold", "bundle_hash": None})
+    return PredictionTable(pa.concat_tables([fold.table.table for fold in folds]), meta)
+
+
+def _calibrated(table: PredictionTable, calibration: Calibration, *, number: int) -> PredictionTable:
+    columns = {name: table.table[name].to_pylist() for name in table.table.column_names}
+    logits = [None if logit is None else logit / calibration.temperature for logit in columns["logit"]]
+    return PredictionTable.from_columns(
+        columns["id"],
+        paths=columns["path"],
+        labels=columns["label"],
+        splits=[f"fold_{number}"] * len(logits),
+        groups=columns["group"],
+        generators=columns["generator"],
+        logits=logits,
+        errors=columns["error"],
+        calibration=Calibration(),
+        meta=TableMeta(data_name=table.meta.data_name, subset=f"fold {number}", data_hash=table.meta.data_hash),
+    )

@@ -1,0 +1,77 @@
+"""What a run folder says of its run: standing, figures, time. Read from its files alone."""
+
+import csv
+import json
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from veriscope.config.schema import RunConfig
+from veriscope.errors import RunError
+from veriscope.evaluation.metrics import METRICS, Scores
+from veriscope.run_folder import RunFolder
+
+# Tuned on val itself, the threshold "val" flatters the figures at it; 0.5 was never tuned.
+JUDGED_AT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """One run of many. `figures` are of val, at the threshold 0.5; empty unless the run is complete."""
+
+    name: str
+    folder: RunFolder
+    config: RunConfig
+    status: Literal["complete", "unfinished"]
+    figures: Scores
+    seconds: float
+    images_per_s: float | None
+
+
+def read_run(folder: RunFolder) -> RunResult:
+    """Return the result of the run in `folder`.
+
+    Raises:
+        RunError: no run lies there, or its files are damaged.
+
+    """
+    progress = folder.load_progress()
+    complete = progress is not None and progress.complete
+    speeds = [float(row["images_per_s"]) for row in _history(folder)]
+    return RunResult(
+        name=folder.path.name,
+        folder=folder,
+        config=folder.load_config(),
+        status="complete" if complete else "unfinished",
+        figures=read_figures(folder.validation / "figures.json") if complete else {},
+        seconds=run_seconds(folder),
+        images_per_s=statistics.median(speeds) if speeds else None,
+    )
+
+
+def read_figures(file: Path) -> Scores:
+    """Return every metric's value out of a judgement's JSON, at the threshold 0.5.
+
+    Raises:
+        RunError: the file is missing or damaged.
+
+    """
+    try:
+        plain = json.loads(file.read_text(encoding="utf-8"))
+        found = {**plain["metrics"], **plain["thresholds"][JUDGED_AT]["metrics"]}
+        return {metric.key: found[metric.key]["value"] for metric in METRICS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"'{file}' is missing or damaged ({type(error).__name__}); start that run anew") from None
+
+
+def run_seconds(folder: RunFolder) -> float:
+    """Return the time that the epochs took; start and end of the run come on top."""
+    return sum(float(row["seconds"]) for row in _history(folder))
+
+
+def _history(folder: RunFolder) -> list[dict[str, str]]:
+    if not folder.history.is_file():
+        return []
+    with folder.history.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
