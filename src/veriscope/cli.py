@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"veriscope {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_predict(commands)
+    _add_summary(commands)
     _add_bench(commands)
     return parser
 
@@ -91,6 +92,27 @@ def _predict(arguments: argparse.Namespace) -> int:
     from veriscope.predict.command import run_predict
 
     return run_predict(arguments)
+
+
+def _add_summary(commands: "Commands") -> None:
+    parser = commands.add_parser(
+        "summary",
+        help="one table of the runs in a folder: what differs, what came of it, the spread over seeds or folds",
+        description="Sum up the run folders in FOLDER, as python train.py -m does at its end: after a launcher's jobs "
+        "have ended on a cluster, or for any runs that you put side by side. Writes summary.csv and summary.json "
+        "there, and the report of a cross-validation where the runs are all its folds.",
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of run folders, as runs/sweeps/DATE")
+    parser.set_defaults(run=_summary)
+
+
+def _summary(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from veriscope.runs.summary import summarise
+
+    summarise(arguments.folder, console=Console())
+    return 0
 
 
 def _add_bench(commands: "Commands") -> None:

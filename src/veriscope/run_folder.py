@@ -245,5 +245,6 @@ def open_run_folder(path: Path, *, overrides: Sequence[str]) -> tuple[RunFolder,
         )
     progress = folder.load_progress()
     if progress is not None and progress.complete:
-        raise RunError(f"the run in '{path}' is complete; its bundle lies in '{folder.bundle}'")
+        left = folder.path / "report.html" if config.split.all_folds else folder.bundle
+        raise RunError(f"the run in '{path}' is complete; see '{left}'")
     return folder, config

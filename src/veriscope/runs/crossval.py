@@ -18,7 +18,7 @@ from veriscope.errors import RunError
 from veriscope.models.detector import check_model
 from veriscope.progress import say
 from veriscope.provenance import collect, source_commit
-from veriscope.run_folder import RunFolder, create_run_folder, naming_the_way_on
+from veriscope.run_folder import Progress, RunFolder, create_run_folder, naming_the_way_on
 from veriscope.runs.batch import list_commands, logger_words, run_all
 from veriscope.runs.estimate import Estimate, duration
 from veriscope.runs.fold_report import write_fold_report
@@ -127,7 +127,15 @@ def cross_validate(config: RunConfig, folder: RunFolder, folds: PreparedFolds, *
         except KeyboardInterrupt:
             say(console, f"stopped; go on with: {folder.resume_command}")
             raise
-        write_fold_report(config, folder, folds.manifest, folds.numbers, console=console)
+        write_fold_report(
+            config,
+            folder,
+            folds.manifest,
+            folds.numbers,
+            folds=[fold_folder(folder, number) for number in range(config.split.num_folds)],
+            console=console,
+        )
+        folder.save_progress(Progress(data_hash=folds.manifest.content_hash, complete=True))
 
 
 def _record(folder: RunFolder, folds: PreparedFolds) -> None:

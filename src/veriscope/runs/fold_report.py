@@ -27,11 +27,10 @@ from veriscope.run_folder import RunFolder
 from veriscope.runs.aggregate import Spread, spread
 from veriscope.runs.estimate import duration
 from veriscope.runs.pooled import FoldJudged, judge_folds, pool
-from veriscope.runs.results import RunResult, read_run
+from veriscope.runs.results import CROSSVAL_NAME, RunResult, read_run
 from veriscope.runs.standing import config_hash
 from veriscope.types import DEFAULT_THRESHOLD
 
-SUMMARY_NAME = "summary.json"
 _SHOWN = ("auroc", "ap", "accuracy", "balanced_accuracy", "recall", "specificity", "eer", "log_loss")
 _NOTES = (
     "Each picture was judged once, by the fold's model that had not learned it.",
@@ -42,26 +41,32 @@ _NOTES = (
 
 
 def write_fold_report(
-    config: RunConfig, folder: RunFolder, manifest: Manifest, numbers: Indices, *, console: Console
+    config: RunConfig,
+    folder: RunFolder,
+    manifest: Manifest,
+    numbers: Indices,
+    *,
+    folds: Sequence[RunFolder],
+    console: Console,
 ) -> dict[str, Spread]:
-    """Judge the complete folds of the cross-validation in `folder` and return the spread of each figure.
+    """Judge the complete runs of all `folds`, in their order, and return the spread of each figure.
 
-    `folder` receives summary.json, predictions.parquet and .csv (out-of-fold), report.html and .json, figures/*.png.
+    `folder` receives crossval.json, predictions.parquet and .csv (out-of-fold), report.html and .json, figures/*.png.
 
     Raises:
         RunError: a fold's files are damaged, or of other data.
 
     """
-    runs = [read_run(RunFolder(folder.path / f"fold_{number}")) for number in range(config.split.num_folds)]
-    folds = judge_folds([PredictionTable.read(run.folder.validation) for run in runs])
+    runs = [read_run(fold) for fold in folds]
+    judged = judge_folds([PredictionTable.read(run.folder.validation) for run in runs])
     ids = np.array(manifest.table["path"].to_pylist(), dtype=object)
-    table = pool(folds, expected=[set(ids[numbers == fold.number]) for fold in folds])
+    table = pool(judged, expected=[set(ids[numbers == fold.number]) for fold in judged])
     judgement = judge(table, thresholds={"default": DEFAULT_THRESHOLD}, seed=config.seed)
-    over, tuned = spreads(folds)
+    over, tuned = spreads(judged)
     table.write(folder.path)
-    summary = _summary(config, folds, runs, over=over, tuned=tuned, judgement=judgement)
-    write_text(folder.path / SUMMARY_NAME, json.dumps(summary, indent=2) + "\n")
-    pictures = _pictures(folder, folds, runs, table)
+    summary = _summary(config, judged, runs, over=over, tuned=tuned, judgement=judgement)
+    write_text(folder.path / CROSSVAL_NAME, json.dumps(summary, indent=2) + "\n")
+    pictures = _pictures(folder, judged, runs, table)
     for name, picture in pictures.items():
         plots.save_png(picture, folder.path / "figures" / f"{name}.png")
     rows = choose_rows(table, DEFAULT_THRESHOLD, seed=config.seed)
@@ -72,9 +77,9 @@ def write_fold_report(
         pictures=pictures,
         tiles=load_tiles(table, DEFAULT_THRESHOLD, rows=rows, max_pixels=config.data.max_pixels),
         facts=_facts(config, folder, manifest, runs),
-        folds=_section(config, folds, runs, over=over, tuned=tuned),
+        folds=_section(config, judged, runs, over=over, tuned=tuned),
     )
-    _print(folds, runs, over=over, tuned=tuned, folder=folder, console=console)
+    _print(judged, runs, over=over, tuned=tuned, folder=folder, console=console)
     return over
 
 
@@ -228,4 +233,4 @@ def _print(
     path: Path = folder.path
     say(console, "at 0.5; tuned: at the threshold that the other folds chose")
     say(console, f"report: {path / 'report.html'}")
-    say(console, f"table: {path / 'predictions.parquet'} (out of fold), figures: {path / SUMMARY_NAME}")
+    say(console, f"table: {path / 'predictions.parquet'} (out of fold), figures: {path / CROSSVAL_NAME}")

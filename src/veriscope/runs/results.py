@@ -14,6 +14,7 @@ from veriscope.run_folder import RunFolder
 
 # Tuned on val itself, the threshold "val" flatters the figures at it; 0.5 was never tuned.
 JUDGED_AT = "default"
+CROSSVAL_NAME = "crossval.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,22 @@ def read_run(folder: RunFolder) -> RunResult:
         folder=folder,
         config=folder.load_config(),
         status="complete" if complete else "unfinished",
-        figures=read_figures(folder.validation / "figures.json") if complete else {},
+        figures=_figures(folder) if complete else {},
         seconds=run_seconds(folder),
         images_per_s=statistics.median(speeds) if speeds else None,
     )
+
+
+def _figures(folder: RunFolder) -> Scores:
+    """Return a run's figures; of a cross-validation the means over its folds."""
+    file = folder.path / CROSSVAL_NAME
+    if not file.is_file():
+        return read_figures(folder.validation / "figures.json")
+    try:
+        means = json.loads(file.read_text(encoding="utf-8"))["metrics"]
+        return {metric.key: means[metric.key]["mean"] if metric.key in means else None for metric in METRICS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"'{file}' is damaged ({type(error).__name__}); remove it and resume") from None
 
 
 def read_figures(file: Path) -> Scores:
