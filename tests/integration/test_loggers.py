@@ -11,7 +11,7 @@ import pytest
 from veriscope.config.schema import LoggerConfig
 from veriscope.errors import ConfigError, RunError
 from veriscope.run_folder import RunFolder
-from veriscope.training.loggers import wandb_offline
+from veriscope.tracking import wandb_offline
 
 Train = Callable[..., RunFolder]
 

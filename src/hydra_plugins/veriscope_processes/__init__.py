@@ -11,6 +11,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
@@ -48,30 +49,28 @@ class ProcessLauncher(Launcher):
         """
         from veriscope.runs.points import Point, run_points
 
+        shared = set.intersection(*map(set, job_overrides))
         points = []
         for number, overrides in enumerate(job_overrides, start=initial_job_idx):
             composed = self._loader.load_sweep_config(self._config, list(overrides))
             with open_dict(composed):
                 composed.hydra.job.id = composed.hydra.job.num = number
-            folder = Path(str(composed.hydra.sweep.dir)) / str(composed.hydra.sweep.subdir)
+            folder = Path(str(composed.hydra.sweep.dir)).absolute() / str(composed.hydra.sweep.subdir)
             with open_dict(composed):
                 del composed["hydra"]
-            points.append(Point.from_composed(composed, number=number, overrides=overrides, folder=folder))
-        run_points(points, folder=Path(str(self._config.hydra.sweep.dir)), workers=self._workers)
+            own = " ".join(word.removeprefix("++") for word in overrides if word not in shared)
+            name = f"run {number}" + (f" ({own})" if own else "")
+            points.append(Point.from_composed(composed, name=name, overrides=overrides, folder=folder))
+        run_points(points, folder=Path(str(self._config.hydra.sweep.dir)).absolute(), workers=self._workers)
         return [JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED) for overrides in job_overrides]
 
 
-class Summary:
-    """A Hydra callback that sums a multirun up when its last point is done, whichever launcher ran it."""
+class Summary(Callback):
+    """Sums a multirun up when its last point is done, whichever launcher ran it."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print and write the summary."""
         from veriscope.runs.points import say_summary
 
-        say_summary(Path(str(config.hydra.sweep.dir)))
-
-    def __getattr__(self, name: str) -> Any:
-        """Ignore every other event: Hydra calls them all."""
-        if name.startswith("on_"):
-            return lambda **kwargs: None
-        raise AttributeError(name)
+        if not config.dry_run:
+            say_summary(Path(str(config.hydra.sweep.dir)))

@@ -18,8 +18,8 @@ def train_command(words: Sequence[str]) -> list[str]:
 
 
 def typed(words: Sequence[str]) -> str:
-    """Return the same command as a person types it."""
-    return shlex.join(["python", "train.py", *words])
+    """Return the same command as a person types it: the `++` that makes every key settable is added again."""
+    return shlex.join(["python", "train.py", *(word.removeprefix("++") for word in words)])
 
 
 def override(key: str, value: object) -> str:

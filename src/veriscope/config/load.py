@@ -52,11 +52,15 @@ def run_entry_point(config_name: str, schema: type[BaseModel], task: Callable[[d
         try:
             task(to_plain(config))
         except VeriscopeError as error:
+            if multirun_dir() is not None:  # in a cluster's job: SystemExit would end Ray's worker, and others' with it
+                raise
             _stop(str(error), error.exit_code)
         except Exception as error:
             trouble = machine_trouble(error)
             if trouble is None:
                 raise
+            if multirun_dir() is not None:
+                raise VeriscopeError(trouble) from error
             _stop(trouble, VeriscopeError.exit_code)
 
     sys.argv[1:] = command_line(sys.argv[1:], schema)
@@ -70,6 +74,8 @@ def run_entry_point(config_name: str, schema: type[BaseModel], task: Callable[[d
         raise SystemExit(PIPE_CLOSED) from None
     except (HydraException, OmegaConfBaseException) as error:
         _stop(explain_composition(error, schema), ConfigError.exit_code)
+    except VeriscopeError as error:  # of a multirun as a whole
+        _stop(str(error), error.exit_code)
     raise SystemExit(0)
 
 

@@ -1,7 +1,7 @@
 """Mean, spread and interval of a figure over runs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,16 @@ class Spread(NamedTuple):
     low: float | None
     high: float | None
     num_runs: int
+
+
+def summary_figures(spreads: Mapping[str, Spread], *, prefix: str) -> dict[str, float | None]:
+    """Return `prefix/auroc_mean`, `_sd`, `_low`, `_high` and so on, flat, as W&B's summary takes them."""
+    return {
+        f"{prefix}/{key}_{part}": value
+        for key, found in spreads.items()
+        for part, value in found._asdict().items()
+        if part != "num_runs"
+    }
 
 
 def spread(values: Sequence[float], *, key: str = "", val_to_train: float = 0.0, level: float = LEVEL) -> Spread:

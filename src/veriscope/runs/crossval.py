@@ -19,6 +19,7 @@ from veriscope.models.detector import check_model
 from veriscope.progress import say
 from veriscope.provenance import collect, source_commit
 from veriscope.run_folder import Progress, RunFolder, create_run_folder, naming_the_way_on
+from veriscope.runs.aggregate import summary_figures
 from veriscope.runs.batch import list_commands, logger_words, run_all
 from veriscope.runs.estimate import Estimate, duration
 from veriscope.runs.fold_report import write_fold_report
@@ -26,6 +27,7 @@ from veriscope.runs.pool import Job
 from veriscope.runs.results import run_seconds
 from veriscope.runs.slots import slots
 from veriscope.runs.standing import differences, standing
+from veriscope.tracking import record_whole
 from veriscope.types import CLASS_NAMES
 
 RECORD_NAME = "folds.parquet"
@@ -127,12 +129,21 @@ def cross_validate(config: RunConfig, folder: RunFolder, folds: PreparedFolds, *
         except KeyboardInterrupt:
             say(console, f"stopped; go on with: {folder.resume_command}")
             raise
-        write_fold_report(
+        over = write_fold_report(
             config,
             folder,
             folds.manifest,
             folds.numbers,
             folds=[fold_folder(folder, number) for number in range(config.split.num_folds)],
+            console=console,
+        )
+        record_whole(
+            config.logger,
+            folder.path,
+            job_type="crossval",
+            facts=config.model_dump(mode="json", by_alias=True),
+            figures=summary_figures(over, prefix="crossval"),
+            pictures={file.stem: file for file in sorted((folder.path / "figures").glob("*.png"))},
             console=console,
         )
         folder.save_progress(Progress(data_hash=folds.manifest.content_hash, complete=True))

@@ -13,6 +13,7 @@ from veriscope.config.schema import RunConfig
 from veriscope.errors import ConfigError, RunError, VeriscopeError
 from veriscope.progress import say
 from veriscope.run_folder import RunFolder
+from veriscope.runs.aggregate import summary_figures
 from veriscope.runs.batch import list_commands, logger_words, run_all
 from veriscope.runs.estimate import Estimate
 from veriscope.runs.pool import Job
@@ -20,6 +21,7 @@ from veriscope.runs.results import run_seconds
 from veriscope.runs.slots import slots
 from veriscope.runs.standing import standing
 from veriscope.runs.summary import summarise
+from veriscope.tracking import record_whole
 
 _OWN = ("paths.run_dir", "dry_run")
 
@@ -28,13 +30,13 @@ _OWN = ("paths.run_dir", "dry_run")
 class Point:
     """One run of a multirun: what its command line says, what that comes to, and where it trains."""
 
-    number: int
+    name: str
     overrides: tuple[str, ...]
     folder: Path
     config: RunConfig
 
     @classmethod
-    def from_composed(cls, composed: Any, *, number: int, overrides: Sequence[str], folder: Path) -> "Point":
+    def from_composed(cls, composed: Any, *, name: str, overrides: Sequence[str], folder: Path) -> "Point":
         """Return the point that Hydra composed.
 
         Raises:
@@ -47,8 +49,8 @@ class Point:
                 raise ConfigError("-m starts runs; resume=RUN_FOLDER goes on with one, without -m")
             config = validate(RunConfig, plain)
         except ConfigError as error:
-            raise ConfigError(f"point {number} ({' '.join(overrides)}): {error}") from None
-        return cls(number, tuple(overrides), folder, config)
+            raise ConfigError(f"{name}: {error}") from None
+        return cls(name, tuple(overrides), folder, config)
 
 
 def run_points(points: Sequence[Point], *, folder: Path, workers: int | None) -> None:
@@ -89,15 +91,32 @@ def run_points(points: Sequence[Point], *, folder: Path, workers: int | None) ->
         raise
     if failed:
         say_summary(folder)
-        names = "; ".join(f"{ended.job.name}: {ended.reason}" for ended in failed)
-        raise RunError(f"{len(failed)} of {len(points)} runs failed. {names}")
+        names = {point.folder: point.name for point in points}
+        lines = [f"{names[ended.job.folder]}: {ended.reason}" for ended in failed]
+        raise RunError(f"{len(failed)} of {len(points)} runs failed, the others are done:\n" + "\n".join(lines))
 
 
 def say_summary(folder: Path) -> None:
     """Print and write the summary of the runs below `folder`; an error is said, not raised."""
     console = Console(stderr=True)
     try:
-        summarise(folder, console=console)
+        groups = summarise(folder, console=console)
+        if not groups:
+            return
+        first = groups[0].runs[0].config
+        record_whole(
+            first.logger,
+            folder,
+            job_type="sweep",
+            facts={"varied": [group.setting for group in groups], "data": first.data.name, "model": first.model.name},
+            figures={
+                name: value
+                for group in groups
+                for name, value in summary_figures(group.spreads, prefix=group.name).items()
+            },
+            pictures={},
+            console=console,
+        )
     except VeriscopeError as error:
         say(console, f"no summary: {error}")
 
@@ -110,7 +129,7 @@ def _job(point: Point, folder: Path, points: Sequence[Point], *, resumed: bool =
         group = logger_words(point.config.logger, group=folder.name, job_type="fold" if folds else "trial")
         words = (*said, word("paths.run_dir", point.folder), *group)
     return Job(
-        name=f"run {point.number}",
+        name=f"run {point.folder.name}",
         words=words,
         folder=point.folder,
         log=point.folder.parent / f"{point.folder.name}.log",

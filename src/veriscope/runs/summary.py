@@ -41,16 +41,21 @@ class Group:
     spreads: dict[str, Spread]
 
     @property
+    def name(self) -> str:
+        """The setting in words."""
+        return ", ".join(f"{key}={value}" for key, value in self.setting.items()) or "all"
+
+    @property
     def all_folds(self) -> bool:
         """Whether every fold was trained once."""
         folds = sorted(-1 if run.config.split.fold is None else run.config.split.fold for run in self.runs)
         return folds == list(range(self.runs[0].config.split.num_folds))
 
 
-def summarise(folder: Path, *, console: Console) -> None:
+def summarise(folder: Path, *, console: Console) -> list[Group]:
     """Print a table of the runs below `folder`, write it there as summary.csv and summary.json, and judge folds.
 
-    Where the runs are all folds of a cross-validation, its report is written too.
+    Returns the complete runs, those that ask the same question in one group. Where the runs are all folds of a cross-validation, its report is written too.
 
     Raises:
         RunError: no run lies there, or a run's files are damaged.
@@ -68,6 +73,7 @@ def summarise(folder: Path, *, console: Console) -> None:
         place.mkdir(exist_ok=True)
         _judge_folds(group, place, console=console)
     say(console, f"summary: {folder / NAME}.csv, {NAME}.json")
+    return groups
 
 
 def read_runs(folder: Path) -> list[RunResult]:
@@ -163,12 +169,11 @@ def _print(runs: Sequence[RunResult], varied: Sequence[str], groups: Sequence[Gr
     console.print(grid)
     for group in groups:
         if len(group.runs) > 1:
-            what = ", ".join(f"{key}={value}" for key, value in group.setting.items()) or "all"
             parts = []
             for key in ("auroc", "accuracy"):
                 value, span = spread_text(group.spreads.get(key))
                 parts.append(f"{_LABELS[key]} {value}" + (f" (95 % interval of the mean {span})" if span else ""))
-            say(console, f"{what}: {len(group.runs)} runs, {', '.join(parts)}")
+            say(console, f"{group.name}: {len(group.runs)} runs, {', '.join(parts)}")
     say(console, "figures of val, at the threshold 0.5; val also chose each run's best epoch")
 
 

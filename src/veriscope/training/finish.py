@@ -11,7 +11,7 @@ from rich.console import Console
 from veriscope.bundle.bundle import Bundle, TrainingFacts, save_bundle
 from veriscope.bundle.scorer import Scored, Scorer
 from veriscope.bundle.seen import fingerprints
-from veriscope.config.command import override
+from veriscope.config.command import override, typed
 from veriscope.config.schema import RunConfig
 from veriscope.data.manifest import Manifest
 from veriscope.data.synthetic import SYNTHETIC_NOTICE
@@ -121,7 +121,7 @@ def _facts(config: RunConfig, folder: RunFolder, data: PreparedData, judgement: 
         split=config.split.model_dump(mode="json"),
         seed=config.seed,
         commit=str(source_commit()) or None,
-        command=shlex.join(["python", "train.py", *provenance.get("overrides", [])]),
+        command=typed(provenance.get("overrides", [])),
         precision=provenance.get("precision"),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         device=device_name(),
