@@ -55,7 +55,8 @@ class Group:
 def summarise(folder: Path, *, console: Console) -> list[Group]:
     """Print a table of the runs below `folder`, write it there as summary.csv and summary.json, and judge folds.
 
-    Returns the complete runs, those that ask the same question in one group. Where the runs are all folds of a cross-validation, its report is written too.
+    Returns the complete runs, those that ask the same question in one group. Where the runs are all folds of a
+    cross-validation, its report is written too.
 
     Raises:
         RunError: no run lies there, or a run's files are damaged.
