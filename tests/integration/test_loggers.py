@@ -1,12 +1,10 @@
 """What the loggers really wrote, read back from their own files."""
 
-import struct
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.helpers.wandb_files import wait_for, wandb_records
 
 from veriscope.config.schema import LoggerConfig
 from veriscope.errors import ConfigError, RunError
@@ -23,47 +21,15 @@ def _no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))  # and no ~/.netrc
 
 
-def wandb_records(folder: Path) -> list[Any]:
-    """Return the records of the one offline run in `folder`.
-
-    A .wandb file is a seven-byte header and a LevelDB log of protobuf records: blocks of 32 KiB, each fragment with
-    CRC (4 bytes), length (2), type (1: full, 2: first, 3: middle, 4: last). wandb ships the record's schema.
-    """
-    from wandb.proto import wandb_internal_pb2
-
-    (file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
-    data = file.read_bytes()
-    assert data[:4] == b":W&B"
-    position, parts, records = 7, b"", []
-    while position + 7 <= len(data):
-        room = 32768 - position % 32768
-        if room < 7:
-            position += room
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, position)
-        if kind == 0:
-            break
-        parts += data[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(parts)
-            records.append(record)
-            parts = b""
-    return records
-
-
 @pytest.mark.slow
 def test_wandb_records_offline_without_a_key(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
     folder = train("logger=wandb", "logger.group=sheet")
     said = capsys.readouterr().err
     assert "offline" in said
     assert "wandb sync" in said
+    # W&B's own process writes on after the run has been finished.
+    wait_for(lambda: any(record.HasField("exit") for record in wandb_records(folder.path)))
     records = wandb_records(folder.path)
-    deadline = time.monotonic() + 30  # W&B's own process writes on after the run has been finished
-    while not any(record.HasField("exit") for record in records) and time.monotonic() < deadline:
-        time.sleep(0.2)
-        records = wandb_records(folder.path)
     (run,) = {record.run.run_id: record.run for record in records if record.HasField("run")}.values()
     assert run.run_group == "sheet"
     assert "xception" not in run.project

@@ -8,7 +8,7 @@ from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
 
 from veriscope.config.schema import SplitConfig
 from veriscope.data.manifest import Manifest
-from veriscope.data.splits import assign_parts, cut, stratified_holdout, stratified_kfold
+from veriscope.data.splits import OUTSIDE_FOLDS, assign_parts, cut, fold_numbers, stratified_holdout, stratified_kfold
 from veriscope.errors import DataError
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -226,3 +226,31 @@ def test_groups_that_the_data_tears_apart_are_named(caplog):
     with caplog.at_level(logging.WARNING):
         cut(manifest(["train"] * 50 + ["test"] * 10, groups), SplitConfig())
     assert "'anna'" in caplog.text
+
+
+@QUICK
+@given(st.data())
+def test_fold_numbers_are_the_cut_of_every_fold(data):
+    """Each picture is validated once or outside, never learned by the fold that judges it; groups stay whole."""
+    num_folds = data.draw(st.integers(2, 5))
+    grouped = data.draw(st.booleans())
+    groups = [f"person {i // data.draw(st.integers(1, 3))}" for i in range(60)] if grouped else None
+    own = data.draw(st.sampled_from([None, ["train"] * 40 + ["val"] * 8 + ["test"] * 12]))
+    seed = data.draw(st.integers(0, 10**6))
+    whole = manifest(own, groups)
+    config = SplitConfig(name="kfold", num_folds=num_folds, seed=seed)
+    try:
+        numbers = fold_numbers(whole, config)
+    except DataError:
+        assume(False)
+    names = np.array(whole.table["path"].to_pylist(), dtype=object)
+    for fold in range(num_folds):
+        parts = cut(whole, config.model_copy(update={"fold": fold}))
+        assert paths(parts.val) == set(names[numbers == fold])
+        assert paths(parts.train) == set(names[(numbers != fold) & (numbers != OUTSIDE_FOLDS)])
+        assert paths(parts.test) == set(names[numbers == OUTSIDE_FOLDS])
+        assert not paths(parts.val) & paths(parts.train)
+        if grouped:
+            assert not set(parts.val.groups) & set(parts.train.groups)
+    if own is not None:
+        assert (numbers == OUTSIDE_FOLDS).sum() == 12
