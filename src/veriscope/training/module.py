@@ -65,7 +65,7 @@ class DetectionModule(pl.LightningModule):
         torch.manual_seed(int.from_bytes(hashlib.sha256(word.encode()).digest()[:7], "big"))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Return the mean loss of a batch.
+        """Return this rank's part of the mean loss of a global batch: the ranks' mean is the batch's.
 
         Raises:
             RunError: the loss is not a number; names the batch's files.
@@ -76,10 +76,21 @@ class DetectionModule(pl.LightningModule):
         losses_B = detection_loss(
             logit_B, batch["label"], class_weights=self._class_weights, smoothing=self._run.loss.label_smoothing
         )
-        loss = losses_B.mean() + self.detector.l2_penalty()
+        # An incomplete last batch is dealt unevenly, and filled up with copies that don't count.
+        num_here, num_everywhere = self.trainer.datamodule.share(batch_idx)
+        weight = num_here * self.trainer.world_size / num_everywhere
+        loss = losses_B[: max(num_here, 1)].mean() * weight + self.detector.l2_penalty()
         if not torch.isfinite(loss):
             self._stop_at_bad_loss(float(loss.detach()), batch["index"].tolist())
-        self.log("train/loss", loss.detach(), on_step=True, on_epoch=True, prog_bar=True, batch_size=len(losses_B))
+        self.log(
+            "train/loss",
+            loss.detach(),
+            on_step=True,
+            on_epoch=True,
+            prog_bar=True,
+            batch_size=num_everywhere,
+            sync_dist=self.trainer.world_size > 1,
+        )
         return loss
 
     def _stop_at_bad_loss(self, loss: float, indices: list[int]) -> None:
