@@ -14,12 +14,12 @@ def main(plain: dict[str, Any]) -> None:
         config = validate(RunConfig, plain)  # before torch is imported: a misspelt key should not take seconds
 
     from veriscope.training.data import load_data
-    from veriscope.training.run_folder import create_run_folder, open_run_folder
-    from veriscope.training.start import prepare, start_run
+    from veriscope.training.run_folder import open_run_folder
+    from veriscope.training.start import new_folder, prepare, start_run
 
     if resume is None:
         data = prepare(config)
-        folder = create_run_folder(config, multirun_dir=multirun_dir())
+        folder = new_folder(config, multirun_dir=multirun_dir())
     else:
         folder, config = open_run_folder(Path(str(resume)), overrides=task_overrides())
         data = load_data(config)

@@ -39,10 +39,8 @@ def assert_same_run(left: RunFolder, right: RunFolder, *, tolerance: float) -> N
 @pytest.mark.parametrize(
     ("train_counts", "val_counts"),
     [
-        pytest.param(
-            (12, 11), (1, 1), id="23 of 16 a step: a last batch of 4 and 3; each process sees one class of val"
-        ),
-        pytest.param((41, 40), (11, 10), id="81 of 16 a step: the last image is left out"),
+        pytest.param((12, 11), (1, 1), id="a last batch of 4 and 3, one class of val each"),
+        pytest.param((41, 40), (11, 10), id="the last image is left out"),
     ],
 )
 def test_two_processes_equal_one_of_twice_the_batch(

@@ -193,6 +193,10 @@ class OptimConfig(Frozen):
     betas: tuple[Decay, Decay] = Field(
         default=(0.9, 0.999), description="adam and adamw; one_cycle moves the first by itself"
     )
+    lr_rule: Literal["none", "linear", "sqrt"] = Field(
+        default="none",
+        description="every learning rate, times processes * accumulate_batches (linear; Goyal et al. 2017), its root",
+    )
 
 
 class PhaseConfig(Frozen):
@@ -251,7 +255,10 @@ class TrainerConfig(Frozen):
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int | Literal["auto"] = Field(default=1)
     num_nodes: int = Field(default=1, ge=1)
-    strategy: Literal["auto", "ddp"] = "auto"
+    strategy: Literal["auto", "ddp", "fsdp"] = Field(
+        default="auto",
+        description="auto, ddp: each process holds the whole network; fsdp: a share of weights and optimiser state",
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="auto: bf16 where the hardware multiplies it natively, else fp32"
     )
@@ -261,13 +268,25 @@ class TrainerConfig(Frozen):
     limit_val_batches: int | None = Field(default=None, ge=1)
     gradient_clip_norm: float | None = Field(default=None, gt=0)
     accumulate_batches: int = Field(default=1, ge=1)
-    sync_batchnorm: bool = False
+    sync_batchnorm: bool = Field(
+        default=False, description="batch norm takes its statistics over all processes; GPUs only"
+    )
     progress: bool = True
 
     @model_validator(mode="after")
     def _devices_positive(self) -> Self:
         if isinstance(self.devices, int) and self.devices < 1:
             raise ValueError("trainer.devices must be at least 1, or auto")
+        return self
+
+    @model_validator(mode="after")
+    def _fsdp_combines(self) -> Self:
+        if self.strategy != "fsdp":
+            return self
+        if self.sync_batchnorm:
+            raise ValueError("trainer.strategy=fsdp can't synchronise batch norm; take trainer.sync_batchnorm=false")
+        if self.precision == "fp16":
+            raise ValueError("trainer.strategy=fsdp doesn't scale the gradients of fp16; take bf16, fp32 or auto")
         return self
 
 
@@ -319,6 +338,15 @@ class RunConfig(Frozen):
         if cycled and own != 0.9:
             key = "optim.momentum" if self.optim.name == "sgd" else "the first of optim.betas"
             raise ValueError(f"{key} has no effect: one_cycle moves it between 0.85 and 0.95; take another lr_schedule")
+        return self
+
+    @model_validator(mode="after")
+    def _average_is_whole(self) -> Self:
+        if self.trainer.strategy == "fsdp" and self.callbacks.ema_decay is not None:
+            raise ValueError(
+                "callbacks.ema_decay averages a whole network, with trainer.strategy=fsdp a process holds a share; set "
+                "callbacks.ema_decay=null, or trainer.strategy=ddp"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,5 +1,7 @@
 """Several processes see the global batches of one process, for every number of pictures."""
 
+from itertools import chain
+
 import pytest
 
 from veriscope.data.dataset import SeededSampler
@@ -35,7 +37,7 @@ def test_the_global_batches_do_not_depend_on_the_number_of_processes(processes: 
     for num_samples in range(2, 6 * batch_size * processes):
         one = batches(num_samples, batch_size=batch_size * processes, processes=1)
         several = batches(num_samples, batch_size=batch_size, processes=processes)
-        assert [sorted(step[0]) for step in one] == [sorted(sum(step, [])) for step in several]
+        assert [sorted(step[0]) for step in one] == [sorted(chain.from_iterable(step)) for step in several]
         assert all(len(set(step[0])) == len(step[0]) for step in one), "no picture twice in a step"
 
 
