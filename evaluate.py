@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from veriscope.config.evaluate import EvaluateConfig
 from veriscope.config.load import run_entry_point
-from veriscope.config.schema import EvaluateConfig
 
 
 def main(plain: dict[str, Any]) -> None:

@@ -3,13 +3,14 @@
 import os
 import threading
 import time
+from collections.abc import Mapping
 
 _PARENT = "VERISCOPE_PARENT"
 
 
-def child_environment() -> dict[str, str]:
-    """Return this process's environment with its name in it, for a child that calls `end_with_parent`."""
-    return {**os.environ, _PARENT: str(os.getpid())}
+def child_environment(own: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return an environment with this process's name in it, for a child that calls `end_with_parent`."""
+    return {**own, _PARENT: str(os.getpid())}
 
 
 def end_with_parent() -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
+from veriscope.config.evaluate import EvaluateConfig
 from veriscope.config.load import CONF_DIR, to_plain, validate
-from veriscope.config.schema import EvaluateConfig, RunConfig
+from veriscope.config.schema import RunConfig
 from veriscope.models.detector import check_model
 
 GROUPS = ("augment", "callbacks", "logger", "loss", "model", "optim", "schedule", "split", "trainer", "paths")

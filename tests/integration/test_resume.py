@@ -17,7 +17,7 @@ from tests.integration.runs import ROOT, TWO_PHASES, Train, command, history, sa
 from veriscope.errors import RunError
 from veriscope.run_folder import RunFolder, open_run_folder
 from veriscope.training.data import load_data
-from veriscope.training.fit import WholeCheckpoints
+from veriscope.training.fit import BestCheckpoint, WholeCheckpoints
 from veriscope.training.module import DetectionModule
 from veriscope.training.start import start_run
 
@@ -157,3 +157,20 @@ def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_old_one(tmp_path:
         WholeCheckpoints().save_checkpoint({"epoch": 2, "bad": lambda: None}, file)
     assert torch.load(file, weights_only=True) == {"epoch": 1}
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_moved_run_folder_keeps_its_best_epoch(tmp_path: Path) -> None:
+    """Lightning's callback forgets the best figure when its folder has another name: any later epoch would ship."""
+
+    def checkpoint(folder: str) -> BestCheckpoint:
+        return BestCheckpoint(dirpath=tmp_path / folder, filename="best", monitor="val/loss", mode="min", save_top_k=1)
+
+    old, new = checkpoint("old"), checkpoint("new")
+    old.best_model_score = old.kth_value = torch.tensor(0.1)
+    old.best_model_path = old.kth_best_model_path = str(tmp_path / "old" / "best.ckpt")
+    old.best_k_models = {old.best_model_path: old.best_model_score}
+    new.load_state_dict(old.state_dict())
+    assert new.best_model_score == pytest.approx(0.1)
+    assert new.kth_value == pytest.approx(0.1)
+    assert new.best_model_path == new.kth_best_model_path == str(tmp_path / "new" / "best.ckpt")
+    assert list(new.best_k_models) == [new.best_model_path]

@@ -26,12 +26,16 @@ from veriscope.config.schema import RunConfig
 from veriscope.errors import (
     INTERRUPTED,
     PIPE_CLOSED,
+    TERMINATED,
     ConfigError,
+    Terminated,
     VeriscopeError,
+    close_on_sigterm,
     drop_stdout,
     machine_trouble,
     nearest,
     printable,
+    terminated,
 )
 
 CONF_DIR = ROOT / "conf"
@@ -42,7 +46,8 @@ def run_entry_point(config_name: str, schema: type[BaseModel], task: Callable[[d
     """Compose `conf/<config_name>.yaml` with the command line, hand the plain dict to `task`, and exit.
 
     Exit code 0 when the task returns, 2 for what a person can mend (one or two lines on stderr, no traceback), 130 for
-    Ctrl-C. Anything else is a bug and keeps its traceback. `schema` is used to name the nearest right key.
+    Ctrl-C, 143 for SIGTERM. Anything else is a bug and keeps its traceback. `schema` is used to name the nearest right
+    key.
     """
     # Hydra would print its own errors and exit with 1; this hands them to us instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -56,6 +61,8 @@ def run_entry_point(config_name: str, schema: type[BaseModel], task: Callable[[d
                 raise
             _stop(str(error), error.exit_code)
         except Exception as error:
+            if terminated():  # its loader processes died first
+                raise Terminated from None
             trouble = machine_trouble(error)
             if trouble is None:
                 raise
@@ -65,8 +72,11 @@ def run_entry_point(config_name: str, schema: type[BaseModel], task: Callable[[d
 
     sys.argv[1:] = command_line(sys.argv[1:], schema)
     entry = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)
+    close_on_sigterm()
     try:
         entry()
+    except Terminated:
+        _stop("ended by SIGTERM", TERMINATED)
     except KeyboardInterrupt:
         _stop("interrupted", INTERRUPTED)
     except BrokenPipeError:

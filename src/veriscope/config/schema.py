@@ -204,6 +204,10 @@ class OptimConfig(Frozen):
     betas: tuple[Decay, Decay] = Field(
         default=(0.9, 0.999), description="adam and adamw; one_cycle moves the first by itself"
     )
+    lr_rule: Literal["none", "linear", "sqrt"] = Field(
+        default="none",
+        description="every learning rate, times processes * accumulate_batches (linear; Goyal et al. 2017), its root",
+    )
 
 
 class PhaseConfig(Frozen):
@@ -262,7 +266,10 @@ class TrainerConfig(Frozen):
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int | Literal["auto"] = Field(default=1)
     num_nodes: int = Field(default=1, ge=1)
-    strategy: Literal["auto", "ddp"] = "auto"
+    strategy: Literal["auto", "ddp", "fsdp"] = Field(
+        default="auto",
+        description="auto, ddp: each process holds the whole network; fsdp: a share of weights and optimiser state",
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="auto: bf16 where the hardware multiplies it natively, else fp32"
     )
@@ -272,13 +279,25 @@ class TrainerConfig(Frozen):
     limit_val_batches: int | None = Field(default=None, ge=1)
     gradient_clip_norm: float | None = Field(default=None, gt=0)
     accumulate_batches: int = Field(default=1, ge=1)
-    sync_batchnorm: bool = False
+    sync_batchnorm: bool = Field(
+        default=False, description="batch norm takes its statistics over all processes; GPUs only"
+    )
     progress: bool = True
 
     @model_validator(mode="after")
     def _devices_positive(self) -> Self:
         if isinstance(self.devices, int) and self.devices < 1:
             raise ValueError("trainer.devices must be at least 1, or auto")
+        return self
+
+    @model_validator(mode="after")
+    def _fsdp_combines(self) -> Self:
+        if self.strategy != "fsdp":
+            return self
+        if self.sync_batchnorm:
+            raise ValueError("trainer.strategy=fsdp can't synchronise batch norm; take trainer.sync_batchnorm=false")
+        if self.precision == "fp16":
+            raise ValueError("trainer.strategy=fsdp doesn't scale the gradients of fp16; take bf16, fp32 or auto")
         return self
 
 
@@ -341,6 +360,12 @@ class RunConfig(Frozen):
         return min(epochs, self.trainer.max_epochs or epochs)
 
     @model_validator(mode="after")
+    def _folds_of_one_machine(self) -> Self:
+        if self.split.all_folds and self.trainer.num_nodes > 1:
+            raise ValueError("trainer.num_nodes is for one run: on several machines start each fold by split.fold=K")
+        return self
+
+    @model_validator(mode="after")
     def _preview_of_one_fold(self) -> Self:
         if self.preview and self.split.all_folds:
             raise ValueError("preview=true shows the pictures of one run: add split.fold=0")
@@ -356,6 +381,15 @@ class RunConfig(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _average_is_whole(self) -> Self:
+        if self.trainer.strategy == "fsdp" and self.callbacks.ema_decay is not None:
+            raise ValueError(
+                "callbacks.ema_decay averages a whole network, with trainer.strategy=fsdp a process holds a share; set "
+                "callbacks.ema_decay=null, or trainer.strategy=ddp"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _crop_fits(self) -> Self:
         if self.augment.crop_px is not None and self.model.input.fit != "crop":
             raise ValueError(
@@ -363,21 +397,3 @@ class RunConfig(Frozen):
                 "model.input.fit=crop, or augment.crop_px=null for a policy without the crop"
             )
         return self
-
-
-class EvaluateConfig(Frozen):
-    """Everything that decides an evaluation."""
-
-    bundle: Path
-    data: DataConfig
-    subset: Literal["auto", "train", "val", "test", "all"] = Field(
-        default="auto",
-        description="auto: test where the data has one, else everything; refuses the data that trained the model",
-    )
-    corruption: str | None = Field(default=None, description="applied to every picture first, as jpeg:75")
-    on_unreadable: Literal["report", "stop"] = "report"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    seed: int = Field(default=42, ge=0)
-    bootstrap_draws: int = Field(default=2000, ge=100)
-    paths: PathsConfig

@@ -121,7 +121,8 @@ class SeededSampler(Sampler[tuple[int, int]]):
     """Yields (epoch, index); the order depends on seed and epoch only, and ranks take turns in it.
 
     pad=True gives every rank the same number of samples by repeating the first ones (DDP would hang otherwise);
-    pad=False gives every sample to exactly one rank.
+    pad=False gives every sample to exactly one rank. `num_drawn`, a multiple of `num_replicas`, says how many of the
+    order an epoch takes in all: fewer than there are, or more, beginning anew.
     """
 
     def __init__(
@@ -133,15 +134,19 @@ class SeededSampler(Sampler[tuple[int, int]]):
         num_replicas: int = 1,
         rank: int = 0,
         pad: bool = True,
+        num_drawn: int | None = None,
     ) -> None:
         if not 0 <= rank < num_replicas:
             raise ValueError(f"rank {rank} of {num_replicas} replicas")
+        if num_drawn is not None and num_drawn % num_replicas:
+            raise ValueError(f"{num_drawn} samples don't give {num_replicas} ranks the same number")
         self._num_samples = num_samples
         self._seed = seed
         self._shuffle = shuffle
         self._num_replicas = num_replicas
         self._rank = rank
         self._pad = pad
+        self._num_drawn = num_drawn
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -149,6 +154,8 @@ class SeededSampler(Sampler[tuple[int, int]]):
         self._epoch = epoch
 
     def __len__(self) -> int:
+        if self._num_drawn is not None:
+            return self._num_drawn // self._num_replicas
         if self._pad:
             return -(-self._num_samples // self._num_replicas)
         return len(range(self._rank, self._num_samples, self._num_replicas))
@@ -157,7 +164,7 @@ class SeededSampler(Sampler[tuple[int, int]]):
         order = np.arange(self._num_samples)
         if self._shuffle:
             order = np.random.default_rng([self._seed, self._epoch]).permutation(order)
-        if self._pad and self._num_samples:
+        if (self._pad or self._num_drawn is not None) and self._num_samples:
             order = np.resize(order, len(self) * self._num_replicas)
         for index in order[self._rank :: self._num_replicas]:
             yield self._epoch, int(index)

@@ -15,7 +15,7 @@ from rich.console import Console
 from veriscope.augment.corruptions import parse_corruption
 from veriscope.bundle.bundle import Bundle, load_bundle
 from veriscope.bundle.scorer import Scored, Scorer
-from veriscope.config.schema import EvaluateConfig
+from veriscope.config.evaluate import EvaluateConfig
 from veriscope.data.sources import load_manifest
 from veriscope.data.synthetic import SYNTHETIC_NOTICE
 from veriscope.errors import DataError, RunError

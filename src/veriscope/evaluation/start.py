@@ -5,8 +5,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from veriscope.config.evaluate import EvaluateConfig
 from veriscope.config.load import multirun_dir, task_overrides, validate
-from veriscope.config.schema import EvaluateConfig
 from veriscope.errors import ConfigError
 
 

@@ -34,6 +34,14 @@ def import_timm() -> ModuleType:
     return typing.cast(ModuleType, timm)
 
 
+def synchronise_batch_norm(network: nn.Module) -> None:
+    """Let the batch norms of `network` take their statistics over all training processes; changes it in place.
+
+    By timm's function: torch's, which Lightning calls, loses the activation inside timm's BatchNormAct2d. Once only.
+    """
+    import_timm().layers.convert_sync_batchnorm(network)
+
+
 def check_backbone(config: BackboneConfig) -> None:
     """Check name and options without building the network or touching weights.
 

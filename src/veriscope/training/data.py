@@ -84,6 +84,46 @@ def record_split(data: PreparedData, folder: RunFolder) -> None:
     write_record(file, data.manifest, column="split", values=splits)
 
 
+@dataclass(frozen=True, slots=True)
+class EpochPlan:
+    """How an epoch of training is dealt to processes: the same global batches, whatever their number.
+
+    A global batch is what all processes see in one step: `batch_size` times `processes` images.
+    """
+
+    num_samples: int
+    batch_size: int
+    processes: int
+
+    @property
+    def num_used(self) -> int:
+        """Images that an epoch learns from.
+
+        The last, incomplete global batch is left out of sets of two and more, and wherever it would be a single image,
+        of which batch normalisation can't take a variance.
+        """
+        rest = self.num_samples % self._whole
+        dropped = self.num_samples >= 2 * self._whole or (self.num_samples > self._whole and rest == 1)
+        return self.num_samples - rest if dropped else self.num_samples
+
+    @property
+    def num_drawn(self) -> int:
+        """Images that the processes load in all: those used, and copies that make their last batches equally long."""
+        steps, rest = divmod(self.num_used, self._whole)
+        # Two at least, for batch normalisation.
+        last = max(-(-rest // self.processes), min(2, self.batch_size)) if rest else 0
+        return self.processes * (steps * self.batch_size + last)
+
+    def share(self, batch_idx: int, *, rank: int) -> tuple[int, int]:
+        """Return how many images of batch `batch_idx` are no copies: the first ones of this rank's, and of all."""
+        everywhere = min(self._whole, self.num_used - batch_idx * self._whole)
+        return len(range(rank, everywhere, self.processes)), everywhere
+
+    @property
+    def _whole(self) -> int:
+        return self.batch_size * self.processes
+
+
 class DetectionDataModule(pl.LightningDataModule):
     """Loaders of train and val. There is no test loader: a fit can't reach the test split."""
 
@@ -96,17 +136,14 @@ class DetectionDataModule(pl.LightningDataModule):
         self._seed = config.seed + 1000 * phase_index
 
     def train_dataloader(self) -> Any:
-        """Return the shuffled, augmented batches of this rank.
-
-        The last, incomplete batch is left out of sets of two batches and more, and wherever it would be a single image,
-        of which batch normalisation can't take a variance.
-        """
+        """Return the shuffled, augmented batches of this rank."""
         augmentation = TrainingAugmentation(self._config.augment, self._config.model.input, fit=fit_to_input)
         dataset = self._dataset(self._train, "train", augmentation)
-        batch_size = self._config.data.batch_size
-        share = -(-len(dataset) // (1 if self.trainer is None else self.trainer.world_size))
-        drop_last = share >= 2 * batch_size or (share > batch_size and share % batch_size == 1)
-        return self._loader(dataset, shuffle=True, drop_last=drop_last)
+        return self._loader(dataset, shuffle=True, num_drawn=self._plan.num_drawn)
+
+    def share(self, batch_idx: int) -> tuple[int, int]:
+        """Return how many images of training batch `batch_idx` are no copies: of this rank's batch, and of all."""
+        return self._plan.share(batch_idx, rank=self._rank)
 
     def val_dataloader(self) -> Any:
         """Return every val image in order; ranks are padded to equal length, and `index` tells the copies.
@@ -114,16 +151,35 @@ class DetectionDataModule(pl.LightningDataModule):
         Where only some batches are wanted, they are drawn once: the first ones would hold one class alone, and another
         draw each epoch would compare epochs on different pictures.
         """
-        val, limit = self._val, self._config.trainer.limit_val_batches
-        if limit is not None:
-            world_size = 1 if self.trainer is None else self.trainer.world_size
-            drawn = np.random.default_rng(self._config.seed).permutation(len(val))
-            val = val.take(drawn[: limit * self._config.data.batch_size * world_size])
-        return self._loader(self._dataset(val, "eval", None), shuffle=False, drop_last=False)
+        return self._loader(self._dataset(self._judged(), "eval", None), shuffle=False, num_drawn=None)
+
+    def _judged(self) -> Manifest:
+        limit = self._config.trainer.limit_val_batches
+        if limit is None:
+            return self._val
+        drawn = np.random.default_rng(self._config.seed).permutation(len(self._val))
+        return self._val.take(drawn[: limit * self._config.data.batch_size * self._processes])
 
     def train_paths(self, indices: Sequence[int]) -> list[str]:
         """Paths of training images by index."""
         return [self._train.sample(index).path for index in indices]
+
+    def val_paths(self, indices: Sequence[int]) -> list[str]:
+        """Paths of the images that `val_dataloader` gives, by index."""
+        judged = self._judged()
+        return [judged.sample(index).path for index in indices]
+
+    @property
+    def _processes(self) -> int:
+        return 1 if self.trainer is None else int(self.trainer.world_size)
+
+    @property
+    def _rank(self) -> int:
+        return 0 if self.trainer is None else int(self.trainer.global_rank)
+
+    @property
+    def _plan(self) -> EpochPlan:
+        return EpochPlan(len(self._train), self._config.data.batch_size, self._processes)
 
     def _dataset(self, manifest: Manifest, mode: Any, augmentation: TrainingAugmentation | None) -> DetectionDataset:
         return DetectionDataset(
@@ -135,14 +191,14 @@ class DetectionDataModule(pl.LightningDataModule):
             mode=mode,
         )
 
-    def _loader(self, dataset: DetectionDataset, *, shuffle: bool, drop_last: bool) -> Any:
-        trainer = self.trainer
+    def _loader(self, dataset: DetectionDataset, *, shuffle: bool, num_drawn: int | None) -> Any:
         sampler = SeededSampler(
             len(dataset),
             seed=self._seed,
             shuffle=shuffle,
-            num_replicas=1 if trainer is None else trainer.world_size,
-            rank=0 if trainer is None else trainer.global_rank,
+            num_replicas=self._processes,
+            rank=self._rank,
+            num_drawn=num_drawn,
         )
         return DataLoader(
             dataset,
@@ -150,7 +206,6 @@ class DetectionDataModule(pl.LightningDataModule):
             sampler=sampler,
             num_workers=self._config.data.num_workers,
             persistent_workers=self._config.data.num_workers > 0,
-            drop_last=drop_last,
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
         )

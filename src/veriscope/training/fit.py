@@ -1,5 +1,6 @@
 """Training from start to bundle, as one straight function."""
 
+import copy
 import csv
 import io
 import logging
@@ -11,6 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
@@ -19,16 +21,18 @@ from veriscope.config.schema import CallbacksConfig, RunConfig, TrainerConfig
 from veriscope.config.targets import resolve
 from veriscope.errors import ConfigError, DataError, RunError
 from veriscope.files import whole_or_not_at_all, write_text
+from veriscope.models.backbones import synchronise_batch_norm
 from veriscope.models.detector import Detector, build_detector
 from veriscope.models.precision import resolve_precision
-from veriscope.progress import say
 from veriscope.run_folder import PhaseResult, Progress, RunFolder
 from veriscope.training.data import DetectionDataModule, PreparedData
 from veriscope.training.finish import finish_run
 from veriscope.training.history import HistoryCallback
+from veriscope.training.launch import num_processes
 from veriscope.training.loggers import RunLogger, open_loggers
 from veriscope.training.module import DetectionModule
 from veriscope.training.optim import monitor_mode
+from veriscope.training.parallel import strategy_for
 
 
 def check_hardware(config: TrainerConfig) -> None:
@@ -83,11 +87,15 @@ def run_training(config: RunConfig, folder: RunFolder, data: PreparedData) -> No
     pl.seed_everything(config.seed, workers=True, verbose=False)
     progress = folder.load_progress() or Progress(data_hash=data.content_hash)
     detector = build_detector(config.model, load_weights=not folder.has_checkpoint)
+    if config.trainer.sync_batchnorm:
+        synchronise_batch_norm(detector)
     class_weights = data.class_weights if config.loss.class_weight == "balanced" else (1.0, 1.0)
     with open_loggers(config, folder, console=console) as logger:
         for name in config.schedule.phases:
             if name not in progress.phases and _epochs_left(config, progress, name) > 0:
-                module = DetectionModule(config.model_dump(mode="json", by_alias=True), name, class_weights, detector)
+                # FSDP changes a network for good; what ships is read from its checkpoint into the whole one.
+                trained = copy.deepcopy(detector) if config.trainer.strategy == "fsdp" else detector
+                module = DetectionModule(config.model_dump(mode="json", by_alias=True), name, class_weights, trained)
                 progress = _fit_phase(
                     config, folder, data, module, name=name, progress=progress, logger=logger, console=console
                 )
@@ -151,9 +159,9 @@ def _fit_phase(
             ckpt_path=str(last) if last.is_file() else None,
             weights_only=True if last.is_file() else None,
         )
-    except SystemExit:  # Lightning's answer to Ctrl-C
-        say(console, f"stopped; go on with: {folder.resume_command}")
-        raise KeyboardInterrupt from None
+    except SystemExit as answer:  # Lightning's to Ctrl-C
+        stop = answer.__context__
+        raise (stop if isinstance(stop, KeyboardInterrupt) else KeyboardInterrupt()) from None
     except MisconfigurationException as error:
         raise ConfigError(f"Lightning can't train like this: {error}") from error
     figure = float("nan") if best.best_model_score is None else float(best.best_model_score)
@@ -190,35 +198,38 @@ def _build_trainer(
     callbacks += extra_callbacks(config.callbacks)
     if config.trainer.progress and console.is_terminal:
         callbacks.append(RichProgressBar(leave=False))
-    trainer = config.trainer
-    processes = trainer.num_nodes * (trainer.devices if isinstance(trainer.devices, int) else 1)
     # Lightning's messages and its advice on worker counts are about its own defaults, not about this run.
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
     # Depthwise kernels are the same bytes in both orders; DDP only says that it copies them.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    return pl.Trainer(
-        accelerator=trainer.accelerator,
-        devices=trainer.devices,
-        num_nodes=trainer.num_nodes,
-        strategy="ddp" if processes > 1 else "auto",
-        precision=lightning_precision(trainer),
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    wanted = config.trainer
+    trainer = pl.Trainer(
+        accelerator=wanted.accelerator,
+        devices=num_processes(wanted),
+        num_nodes=wanted.num_nodes,
+        strategy=strategy_for(wanted),
+        precision=lightning_precision(wanted),
         max_epochs=epochs,
-        limit_train_batches=trainer.limit_train_batches,
-        limit_val_batches=trainer.limit_val_batches,
-        gradient_clip_val=trainer.gradient_clip_norm,
-        accumulate_grad_batches=trainer.accumulate_batches,
-        sync_batchnorm=trainer.sync_batchnorm,
+        limit_train_batches=wanted.limit_train_batches,
+        limit_val_batches=wanted.limit_val_batches,
+        gradient_clip_val=wanted.gradient_clip_norm,
+        accumulate_grad_batches=wanted.accumulate_batches,
         use_distributed_sampler=False,  # DetectionDataModule shards by itself, and tells padding from images
         num_sanity_val_steps=0,
         callbacks=callbacks,
         logger=logger.lightning,
         enable_progress_bar=config.trainer.progress and console.is_terminal,
         enable_model_summary=False,
-        plugins=[WholeCheckpoints()],
+        # Said, not found out: SLURM's and torchrun's variables are none of a run's business.
+        plugins=[WholeCheckpoints(), LightningEnvironment()],
         log_every_n_steps=10,
         deterministic="warn",
     )
+    # Lightning would wait for the end of the step, and hang where other processes have gone.
+    trainer._signal_connector.register_signal_handlers = lambda: None
+    return trainer
 
 
 def _best_phase(config: RunConfig, progress: Progress) -> str:
@@ -269,6 +280,16 @@ class BestCheckpoint(ModelCheckpoint):
         if current is not None and self.best_model_score is not None and bool(current == self.best_model_score):
             return True  # the same on every rank: val is judged whole on each
         return bool(super().check_monitor_top_k(trainer, current))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the best epoch so far; Lightning forgets it where the run folder lies elsewhere than before."""
+
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+
+        paths = {key: here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        kept = {here(path): figure for path, figure in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": kept, "dirpath": self.dirpath})
 
 
 class LastCheckpoint(pl.Callback):

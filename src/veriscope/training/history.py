@@ -67,9 +67,10 @@ class HistoryCallback(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the row."""
+        # On every rank: reading the train loss brings the ranks' parts together.
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if not trainer.is_global_zero:
             return
-        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         seconds = time.perf_counter() - self._started
         epoch = self._first_epoch + trainer.current_epoch
         row: dict[str, Any] = {

@@ -18,9 +18,12 @@ from pathlib import Path
 import torch
 
 from veriscope.config.schema import TrainerConfig
-from veriscope.errors import ConfigError, RunError
+from veriscope.errors import INTERRUPTED, TERMINATED, ConfigError, RunError, Terminated
 from veriscope.processes import child_environment
 from veriscope.run_folder import RunFolder
+from veriscope.training.nodes import LOCALHOST, Node, worker_environment
+
+LOST_PEER = 3  # exit code of a worker whose peers have gone
 
 
 def num_processes(config: TrainerConfig) -> int:
@@ -42,48 +45,54 @@ def num_processes(config: TrainerConfig) -> int:
     return config.devices
 
 
-def launch_workers(run_folder: Path, *, processes: int) -> None:
-    """Run one worker a device and wait for all; when one fails, the others are ended.
+def launch_workers(run_folder: Path, *, processes: int, node: Node) -> None:
+    """Run one worker a device of this node and wait for all; when one fails, the others are ended.
 
     Raises:
         RunError: a worker failed; the text is its own where it could say why.
-        KeyboardInterrupt: Ctrl-C, after every worker has ended.
+        KeyboardInterrupt: Ctrl-C or SIGTERM (Terminated), after every worker has ended.
 
     """
     command = [sys.executable, "-m", "veriscope.training.worker", str(run_folder)]
     with tempfile.TemporaryDirectory(prefix="veriscope-") as reports:
-        codes = _run(command, processes=processes, reports=Path(reports))
+        codes = _run(command, processes=processes, node=node, reports=Path(reports))
         said = [file.read_text(encoding="utf-8") for file in sorted(Path(reports).iterdir())]
-    if 130 in codes:
+    if TERMINATED in codes:
+        raise Terminated
+    if INTERRUPTED in codes:
         raise KeyboardInterrupt
     if said:
         raise RunError("\n".join(dict.fromkeys(said)))  # what all ranks say is said once
     failed = next((code for code in codes if code not in (0, None)), 0)
+    if failed == LOST_PEER and node.count > 1:
+        raise RunError(
+            "the processes of another node have gone; that node says why. Go on with, on every node: "
+            f"{RunFolder(run_folder).resume_command}"
+        )
     if failed:
         raise RunError(
             f"a training process ended with code {failed}; go on with: {RunFolder(run_folder).resume_command}"
         )
 
 
-def _run(command: list[str], *, processes: int, reports: Path) -> list[int | None]:
+def _run(command: list[str], *, processes: int, node: Node, reports: Path) -> list[int | None]:
     """Run `command` once a rank and return the exit codes; each may leave its error's text under `reports`."""
-    port = os.environ.get("MASTER_PORT") or str(_free_port())
+    port = node.port or _free_port()
     threads = str(max(1, (os.cpu_count() or 1) // processes))
     workers = []
     for rank in range(processes):
         environment = {
             "OMP_NUM_THREADS": threads,  # else every process takes every core
-            **child_environment(),
-            "MASTER_ADDR": os.environ.get("MASTER_ADDR", "127.0.0.1"),
-            "MASTER_PORT": port,
-            "NODE_RANK": os.environ.get("NODE_RANK", "0"),
-            "LOCAL_RANK": str(rank),
+            **child_environment(worker_environment(node, port=port, local_rank=rank)),
             "VERISCOPE_REPORTS": str(reports),
         }
         workers.append(subprocess.Popen(command, env=environment))
     try:
         return _wait(workers)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        if isinstance(stop, Terminated):
+            for worker in workers:
+                worker.terminate()
         # The terminal has sent Ctrl-C to the workers too: give them time to close their loggers.
         _end(workers, grace_s=20)
         raise
@@ -113,5 +122,5 @@ def _end(workers: list["subprocess.Popen[bytes]"], *, grace_s: float) -> None:
 
 def _free_port() -> int:
     with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((LOCALHOST, 0))
         return int(probe.getsockname()[1])

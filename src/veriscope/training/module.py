@@ -12,7 +12,10 @@ from torchmetrics.functional.classification import binary_accuracy, binary_auroc
 from veriscope.config.schema import PhaseConfig, RunConfig
 from veriscope.errors import RunError
 from veriscope.models.detector import Detector, build_detector
-from veriscope.training.optim import build_optimizer, build_scheduler
+from veriscope.training.fsdp import FSDPModule, shard, take_from_rank_0
+from veriscope.training.optim import build_optimizer, build_scheduler, learning_rates, lr_factor
+
+WAYS_OUT = "Lower optim.lr, set trainer.gradient_clip_norm, or use trainer.precision=fp32; the last checkpoint is kept"
 
 
 def detection_loss(logit_B: Tensor, label_B: Tensor, *, class_weights: tuple[float, float], smoothing: float) -> Tensor:
@@ -65,7 +68,7 @@ class DetectionModule(pl.LightningModule):
         torch.manual_seed(int.from_bytes(hashlib.sha256(word.encode()).digest()[:7], "big"))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Return the mean loss of a batch.
+        """Return this rank's part of the mean loss of a global batch: the ranks' mean is the batch's.
 
         Raises:
             RunError: the loss is not a number; names the batch's files.
@@ -76,18 +79,28 @@ class DetectionModule(pl.LightningModule):
         losses_B = detection_loss(
             logit_B, batch["label"], class_weights=self._class_weights, smoothing=self._run.loss.label_smoothing
         )
-        loss = losses_B.mean() + self.detector.l2_penalty()
+        # An incomplete last batch is dealt unevenly, and filled up with copies that don't count.
+        num_here, num_everywhere = self.trainer.datamodule.share(batch_idx)
+        weight = num_here * self.trainer.world_size / num_everywhere
+        loss: Tensor = losses_B[: max(num_here, 1)].mean() * weight + self.detector.l2_penalty()
         if not torch.isfinite(loss):
             self._stop_at_bad_loss(float(loss.detach()), batch["index"].tolist())
-        self.log("train/loss", loss.detach(), on_step=True, on_epoch=True, prog_bar=True, batch_size=len(losses_B))
+        self.log(
+            "train/loss",
+            loss.detach(),
+            on_step=True,
+            on_epoch=True,
+            prog_bar=True,
+            batch_size=num_everywhere,
+            sync_dist=self.trainer.world_size > 1,
+        )
         return loss
 
     def _stop_at_bad_loss(self, loss: float, indices: list[int]) -> None:
         paths: list[str] = self.trainer.datamodule.train_paths(indices)
-        shown = ", ".join(paths[:8]) + (f" and {len(paths) - 8} more" if len(paths) > 8 else "")
         raise RunError(
-            f"the loss became {loss} in epoch {self.current_epoch}, step {self.global_step}; the batch held {shown}. "
-            "Lower optim.lr, set trainer.gradient_clip_norm, or use trainer.precision=fp32; the last checkpoint is kept"
+            f"the loss became {loss} in epoch {self.current_epoch}, step {self.global_step}; the batch held "
+            f"{_shown(paths)}. {WAYS_OUT}"
         )
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -109,18 +122,37 @@ class DetectionModule(pl.LightningModule):
         first = torch.ones_like(order, dtype=torch.bool)
         first[1:] = index_N[order][1:] != index_N[order][:-1]
         keep = order[first & readable_N[order].bool()]
+        bad = keep[~torch.isfinite(logit_N[keep])]
+        if len(bad):
+            self._stop_at_bad_logits(index_N[bad].tolist())
         if not readable_N.all() and label_N[keep].sum() in (0, len(keep)):
             raise RunError("val has no readable picture of one class or both: no epoch can be told from another")
         for name, value in validation_figures(logit_N[keep], label_N[keep]).items():
             self.log(name, value, prog_bar=name == "val/auroc", rank_zero_only=False, sync_dist=False)
 
+    def _stop_at_bad_logits(self, indices: list[int]) -> None:
+        paths: list[str] = self.trainer.datamodule.val_paths(indices)
+        raise RunError(
+            f"after epoch {self.current_epoch} the network answers {len(paths)} of the val pictures with no number; "
+            f"they are {_shown(paths)}. {WAYS_OUT}"
+        )
+
+    def configure_model(self) -> None:
+        """Share the network out among the processes, where the Trainer's strategy brings a mesh of them."""
+        if self.device_mesh is not None and not isinstance(self.detector, FSDPModule):
+            shard(self.detector, mesh=self.device_mesh["data_parallel"], device=self.trainer.strategy.root_device)
+
+    def on_validation_start(self) -> None:
+        """Judge every process's part of val by the same batch-norm statistics, those that ship; DDP does it itself."""
+        if isinstance(self.detector, FSDPModule):
+            take_from_rank_0(self.detector.buffers())
+
     def configure_optimizers(self) -> dict[str, Any]:
         """Return the phase's optimiser and scheduler as Lightning wants them."""
-        groups = self.detector.parameter_groups(
-            lr=self._phase.lr or self._run.optim.lr,
-            head_lr=self._phase.head_lr or (None if self._phase.lr else self._run.optim.head_lr),
-            weight_decay=self._run.optim.weight_decay,
-        )
+        times = self.trainer.world_size * self._run.trainer.accumulate_batches
+        factor = lr_factor(self._run.optim.lr_rule, times=times)
+        rate, head_rate = learning_rates(self._run.optim, self._phase, factor=factor)
+        groups = self.detector.parameter_groups(lr=rate, head_lr=head_rate, weight_decay=self._run.optim.weight_decay)
         optimizer = build_optimizer(self._run.optim, groups)
         scheduler = build_scheduler(
             self._phase,
@@ -141,6 +173,10 @@ class DetectionModule(pl.LightningModule):
             if report:
                 path, _, reason = report.partition("\t")
                 self.unreadable[path] = reason
+
+
+def _shown(paths: list[str]) -> str:
+    return ", ".join(paths[:8]) + (f" and {len(paths) - 8} more" if len(paths) > 8 else "")
 
 
 def validation_figures(logit_N: Tensor, label_N: Tensor) -> dict[str, Tensor]:

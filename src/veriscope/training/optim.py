@@ -1,5 +1,6 @@
 """Optimisers and learning-rate schedules by name."""
 
+import math
 from typing import Any
 
 import torch
@@ -12,6 +13,21 @@ from veriscope.config.schema import OptimConfig, PhaseConfig
 def monitor_mode(monitor: str) -> str:
     """Return 'min' for a loss, 'max' for everything else."""
     return "min" if monitor.endswith("loss") else "max"
+
+
+def lr_factor(rule: str, *, times: int) -> float:
+    """Return what every learning rate is multiplied by when a step sees `times` batches.
+
+    linear: `times` (Goyal et al. 2017, for SGD); sqrt: its root (Krizhevsky 2014; the usual choice for Adam); none: 1.
+    """
+    return {"none": 1.0, "linear": float(times), "sqrt": math.sqrt(times)}[rule]
+
+
+def learning_rates(config: OptimConfig, phase: PhaseConfig, *, factor: float) -> tuple[float, float]:
+    """Return the learning rates of backbone and head in `phase`, times `factor`."""
+    rate = phase.lr or config.lr
+    head = phase.head_lr or (None if phase.lr else config.head_lr) or rate
+    return rate * factor, head * factor
 
 
 def build_optimizer(config: OptimConfig, groups: list[dict[str, Any]]) -> Optimizer:

@@ -14,6 +14,8 @@ from veriscope.run_folder import RunFolder, create_run_folder, naming_the_way_on
 from veriscope.training.data import PreparedData, load_data, record_split
 from veriscope.training.fit import check_hardware, extra_callbacks, lightning_precision, run_training
 from veriscope.training.launch import launch_workers, num_processes
+from veriscope.training.nodes import Node, alone, check_nodes, shared_folder, this_node, wait_for_node_0
+from veriscope.training.parallel import check_parallel, describe_scale, scale_facts, scale_of
 from veriscope.training.preview import write_preview
 
 
@@ -28,7 +30,7 @@ def start_training(config: RunConfig, *, overrides: Sequence[str], multirun_dir:
         say(Console(), typed([word for word in overrides if not word.lstrip("+").startswith("dry_run=")]))
         return
     data = prepare(config)
-    folder = create_run_folder(config, multirun_dir=multirun_dir)
+    folder = new_folder(config, multirun_dir=multirun_dir)
     start_run(config, folder, data, overrides=overrides)
 
 
@@ -54,7 +56,8 @@ def prepare(config: RunConfig) -> PreparedData:
     check_model(config.model)
     extra_callbacks(config.callbacks)
     check_hardware(config.trainer)
-    num_processes(config.trainer)
+    check_parallel(config.trainer)
+    check_nodes(config)
     data = load_data(config)
     if not config.preview:
         # Once here: else every process downloads the weights for itself, or fails to.
@@ -62,41 +65,78 @@ def prepare(config: RunConfig) -> PreparedData:
     return data
 
 
+def new_folder(config: RunConfig, *, multirun_dir: Path | None) -> RunFolder:
+    """Return the folder of a new run: made here, or by node 0 where this is another node.
+
+    Raises:
+        RunError: the folder exists and isn't empty, or can't be made.
+
+    """
+    if this_node(config.trainer).rank > 0:
+        return shared_folder(config)
+    return create_run_folder(config, multirun_dir=multirun_dir)
+
+
 def start_run(config: RunConfig, folder: RunFolder, data: PreparedData, *, overrides: Sequence[str]) -> None:
     """Train as configured; afterwards `folder` holds the bundle and the figures on val.
 
-    `overrides` is what the command line said, for the record.
+    `overrides` is what the command line said, for the record. On a node other than the first, take part in the run
+    that node 0 has begun in `folder`.
 
     Raises:
         VeriscopeError: what the user can mend.
 
     """
-    with folder.locked():
-        _run(config, folder, data, overrides)
-
-
-def _run(config: RunConfig, folder: RunFolder, data: PreparedData, overrides: Sequence[str]) -> None:
+    node = this_node(config.trainer)
     console = Console(stderr=True)
+    if node.rank > 0:
+        _take_part(config, folder, data, node=node, console=console)
+        return
+    with folder.locked():
+        _run(config, folder, data, overrides, node=node, console=console)
+
+
+def _run(
+    config: RunConfig, folder: RunFolder, data: PreparedData, overrides: Sequence[str], *, node: Node, console: Console
+) -> None:
     if not folder.config.exists():
         folder.save_config(config)
     record_split(data, folder)
     what = f"{config.model.name} on {config.data.name}: {data.describe()}"
     say(console, what)
     say(console, f"run folder: {folder.path}")
+    scale = scale_of(config)
+    say(console, describe_scale(config, scale))
+    write_preview(config, data.cut.train, folder.path / "preview.png")
     commit = source_commit()
     facts = {
         **collect(seed=config.seed, data_hash=data.content_hash, commit=commit),
         "overrides": list(overrides),
         "precision": lightning_precision(config.trainer),
+        **scale_facts(config, scale),
     }
-    folder.save_provenance(facts, diff=commit.diff)
-    write_preview(config, data.cut.train, folder.path / "preview.png")
+    folder.save_provenance(facts, diff=commit.diff)  # the other nodes wait for it
     if config.preview:
         say(console, f"preview: {folder.path / 'preview.png'}")
         return
-    processes = num_processes(config.trainer)
-    if processes * config.trainer.num_nodes == 1:
-        with naming_the_way_on(folder):
-            run_training(config, folder, data)
-    else:
-        launch_workers(folder.path, processes=processes)
+    if node.count > 1:
+        say(console, f"waiting at {node.address}:{node.port} for the other {node.count - 1} of {node.count} nodes")
+    try:
+        if scale.processes == 1:
+            with naming_the_way_on(folder), alone():
+                run_training(config, folder, data)
+        else:
+            launch_workers(folder.path, processes=num_processes(config.trainer), node=node)
+    except KeyboardInterrupt:
+        say(console, f"stopped; go on with: {folder.resume_command}")
+        raise
+
+
+def _take_part(config: RunConfig, folder: RunFolder, data: PreparedData, *, node: Node, console: Console) -> None:
+    if config.preview:
+        return
+    say(console, f"node {node.rank} of {node.count}: {data.describe()}; waiting for node 0 in {folder.path}")
+    facts = {**scale_facts(config, scale_of(config)), "data_hash": data.content_hash}
+    wait_for_node_0(config, folder, node, facts=facts)
+    launch_workers(folder.path, processes=num_processes(config.trainer), node=node)
+    say(console, f"node {node.rank} has done its part; node 0 writes the bundle")

@@ -4,19 +4,37 @@ import os
 import sys
 from pathlib import Path
 
-from veriscope.errors import VeriscopeError
+from torch.distributed import DistNetworkError, DistStoreError
+
+from veriscope.errors import (
+    INTERRUPTED,
+    TERMINATED,
+    RunError,
+    Terminated,
+    VeriscopeError,
+    close_on_sigterm,
+    terminated,
+)
 from veriscope.files import write_text
 from veriscope.processes import end_with_parent
 from veriscope.run_folder import RunFolder, naming_the_way_on
 from veriscope.training.data import load_data
 from veriscope.training.fit import run_training
+from veriscope.training.launch import LOST_PEER
 
-LOST_PEER = 3  # exit code
+
+def _report(text: str) -> None:
+    write_text(Path(os.environ["VERISCOPE_REPORTS"]) / os.environ["LOCAL_RANK"], text)
+
+
+def _meeting_place() -> str:
+    return f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
 
 
 def main() -> int:
     """Train this rank's share; return the exit code."""
     end_with_parent()
+    close_on_sigterm()
     folder = RunFolder(Path(sys.argv[1]))
     try:
         with naming_the_way_on(folder):
@@ -24,11 +42,19 @@ def main() -> int:
             run_training(config, folder, load_data(config))
     except VeriscopeError as error:
         # The parent says it, once for all ranks.
-        write_text(Path(os.environ["VERISCOPE_REPORTS"]) / os.environ["LOCAL_RANK"], str(error))
+        _report(str(error))
         return error.exit_code
+    except Terminated:
+        return TERMINATED
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+    except (DistNetworkError, DistStoreError) as error:
+        # Before the first step: a port in use, a node that hasn't come.
+        _report(f"the training processes don't find each other at {_meeting_place()}: {str(error).splitlines()[0]}")
+        return RunError.exit_code
     except RuntimeError as error:
+        if terminated():
+            return TERMINATED
         if "Connection closed by peer" not in str(error) and "Connection reset" not in str(error):
             raise
         return LOST_PEER  # another rank has gone; its error, or the parent's, is the one to see

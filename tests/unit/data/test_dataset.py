@@ -197,3 +197,14 @@ def test_sampler_over_ranks(num_samples, num_replicas):
 def test_sampler_refuses_a_rank_out_of_range():
     with pytest.raises(ValueError, match="rank 2 of 2"):
         SeededSampler(5, num_replicas=2, rank=2)
+
+
+def test_sampler_takes_as_many_as_asked():
+    whole = [i for _, i in SeededSampler(10, seed=4)]
+    for num_drawn in (6, 14):
+        ranks = [
+            [i for _, i in SeededSampler(10, seed=4, num_replicas=2, rank=rank, num_drawn=num_drawn)] for rank in (0, 1)
+        ]
+        assert [index for pair in zip(*ranks, strict=True) for index in pair] == (whole + whole)[:num_drawn]
+    with pytest.raises(ValueError, match="same number"):
+        SeededSampler(10, num_replicas=2, num_drawn=5)

@@ -10,7 +10,8 @@ from tests.helpers.models import model_config
 
 from veriscope.bundle.bundle import TrainingFacts, save_bundle
 from veriscope.bundle.seen import fingerprints
-from veriscope.config.schema import DataConfig, EvaluateConfig, PathsConfig, SplitConfig
+from veriscope.config.evaluate import EvaluateConfig
+from veriscope.config.schema import DataConfig, PathsConfig, SplitConfig
 from veriscope.data.sources import load_manifest
 from veriscope.data.splits import cut
 from veriscope.errors import BundleError, DataError, RunError, VeriscopeError
