@@ -13,10 +13,12 @@ def slots(trainer: TrainerConfig, *, workers: int | None, key: str) -> list[dict
     there is one place, or `workers`, among which the cores are shared out.
 
     Raises:
-        ConfigError: more workers than the GPUs allow; `key` names the setting.
+        ConfigError: no GPU, or more workers than the GPUs allow; `key` names the setting.
 
     """
     gpus = [] if trainer.accelerator == "cpu" else visible_gpus()
+    if not gpus and trainer.accelerator == "gpu":
+        raise ConfigError("trainer.accelerator=gpu, but torch sees no GPU here; auto takes what is there")
     if not gpus:
         places = workers or 1
         if places == 1:
