@@ -71,7 +71,8 @@ def _add_predict(commands: "Commands") -> None:
     parser.add_argument(
         "--threshold",
         metavar="val|default|0.xx",
-        help="score from which on a picture is called fake (default: val, the one chosen on the validation data)",
+        help="score from which on a picture is called fake (default: val, the one chosen on the validation data; of an "
+        "ensemble out_of_fold)",
     )
     parser.add_argument("--batch-size", type=_positive, default=32, metavar="N", help="images a pass (default: 32)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")

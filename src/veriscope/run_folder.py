@@ -232,6 +232,9 @@ def _dated_folder(config: RunConfig) -> Path:
 def open_run_folder(path: Path, *, overrides: Sequence[str]) -> tuple[RunFolder, RunConfig]:
     """Return the folder of an interrupted run and its own configuration.
 
+    A cross-validation may be asked for its ensemble afterwards, also when it is complete: crossval.ensemble=true beside
+    resume decides nothing of what the folds are.
+
     Raises:
         RunError: no run lies there, it is complete, or the command line asks for something else beside it.
 
@@ -239,6 +242,9 @@ def open_run_folder(path: Path, *, overrides: Sequence[str]) -> tuple[RunFolder,
     folder = RunFolder(path)
     config = folder.load_config()
     others = [override for override in overrides if override.lstrip("+").split("=")[0] != "resume"]
+    if config.split.all_folds and [other.lstrip("+") for other in others] == ["crossval.ensemble=true"]:
+        asked = config.crossval.model_copy(update={"ensemble": True})
+        return folder, config.model_copy(update={"crossval": asked})
     if others:
         raise RunError(
             f"resume goes on with the run's own configuration; leave out {' '.join(others)}, or start a new run"

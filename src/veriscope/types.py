@@ -5,6 +5,7 @@ of fake in [0, 1]; a `threshold` applies to the score.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal, NamedTuple
@@ -83,6 +84,13 @@ class Threshold(Frozen):
 
 
 DEFAULT_THRESHOLD = Threshold(value=0.5, rule="fixed", chosen_on="none")
+# Names of thresholds that were chosen on data: a single model's, and an ensemble's of a cross-validation's folds.
+TUNED_THRESHOLDS = ("val", "out_of_fold")
+
+
+def preferred_name(thresholds: Mapping[str, Threshold]) -> str:
+    """Return the name of the threshold to use: one chosen on data, else 'default', else the first; '' of none."""
+    return next((name for name in (*TUNED_THRESHOLDS, "default", *thresholds) if name in thresholds), "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,20 @@ from torch import Tensor
 
 from veriscope import __version__
 from veriscope.bundle.model_card import model_card
-from veriscope.bundle.record import FORMAT_VERSION, BundleRecord, TrainingFacts
+from veriscope.bundle.record import (
+    ENSEMBLE_FORMAT_VERSION,
+    FORMAT_VERSION,
+    BundleRecord,
+    EnsembleFacts,
+    TrainingFacts,
+)
 from veriscope.bundle.seen import Fingerprints, read_seen, write_seen
 from veriscope.config.schema import ModelConfig
 from veriscope.errors import BundleError, ModelError, nearest
 from veriscope.models.backbones import describe_weights
-from veriscope.models.detector import Detector, build_detector
-from veriscope.types import DEFAULT_THRESHOLD, Calibration, InputSpec, Threshold
+from veriscope.models.detector import build_detector
+from veriscope.models.ensemble import AnyDetector, Ensemble
+from veriscope.types import DEFAULT_THRESHOLD, Calibration, InputSpec, Threshold, preferred_name
 
 WEIGHTS_NAME = "weights.safetensors"
 RECORD_NAME = "bundle.json"
@@ -61,8 +68,8 @@ class Bundle:
 
     @property
     def preferred_threshold(self) -> Threshold:
-        """The threshold chosen on val where there is one, else the default."""
-        return self.record.thresholds.get("val", self.record.thresholds["default"])
+        """The threshold that was chosen on data where there is one, else the default."""
+        return self.record.thresholds[preferred_name(self.record.thresholds)]
 
     def seen(self) -> dict[str, Fingerprints] | None:
         """Return the fingerprints of 'train' and 'val' (bundle.seen); None where the bundle holds none.
@@ -79,7 +86,7 @@ class Bundle:
         return read_seen(file)
 
     def threshold(self, name: str) -> Threshold:
-        """Return a threshold by name ('default', 'val') or by value ('0.35').
+        """Return a threshold by name ('default', 'val', an ensemble's 'out_of_fold') or by value ('0.35').
 
         Raises:
             BundleError: no such name, and no number in [0, 1].
@@ -95,15 +102,16 @@ class Bundle:
                 f"threshold '{name}' is neither a number from 0 to 1 nor one of this bundle's. {nearest(name, names)}"
             ) from None
 
-    def detector(self) -> Detector:
-        """Return the network with its weights, in evaluation mode, on the CPU. Nothing is downloaded.
+    def detector(self) -> AnyDetector:
+        """Return the network, or the Ensemble of networks, with its weights, in evaluation mode, on the CPU. Nothing is
+        downloaded.
 
         Raises:
             BundleError: the weights don't fit the record, or this installation can't build the network.
 
         """
         try:
-            detector = build_detector(self.record.model, load_weights=False)
+            detector = self._build()
         except ModelError as error:
             raise BundleError(
                 f"bundle '{self.folder}' needs a network that this installation can't build: {error} "
@@ -116,15 +124,23 @@ class Bundle:
             raise BundleError(f"the weights of bundle '{self.folder}' don't fit its record: {reason}") from error
         return detector.eval()
 
+    def _build(self) -> AnyDetector:
+        """Return what the record describes, with random weights."""
+        members = [build_detector(self.record.model, load_weights=False) for _ in range(self.record.num_members)]
+        if self.record.ensemble is None:
+            return members[0]
+        return Ensemble(members, temperatures=[member.temperature for member in self.record.ensemble.members])
+
 
 def save_bundle(
     folder: Path,
     *,
-    detector: Detector,
+    detector: AnyDetector,
     calibration: Calibration,
     thresholds: Mapping[str, Threshold],
     training: TrainingFacts,
     seen: Mapping[str, Fingerprints] | None = None,
+    ensemble: EnsembleFacts | None = None,
     notices: tuple[str, ...] = (),
     overwrite: bool = False,
 ) -> Bundle:
@@ -134,18 +150,20 @@ def save_bundle(
         folder: to be made; its parents, too.
         detector: the trained network; its configuration is `detector.config`.
         calibration: fitted on val.
-        thresholds: by name; 'default' (0.5) is added, 'val' is the one to use.
+        thresholds: by name; 'default' (0.5) is added, one of types.TUNED_THRESHOLDS is the one to use.
         training: where the weights come from.
         seen: fingerprints of the pictures of 'train' and 'val' (bundle.seen).
+        ensemble: where `detector` is an Ensemble, which bundle.ensemble saves.
         notices: sentences shown wherever figures or verdicts are.
         overwrite: replace a bundle that lies there. Any other folder is left alone.
 
     Raises:
         BundleError: the folder is taken, or can't be written.
+        ValueError: `ensemble` names other temperatures than `detector` divides by, or belongs to no Ensemble.
 
     """
-    if folder.exists() and not (overwrite and is_bundle(folder)):
-        raise BundleError(f"'{folder}' exists; a bundle is written into a new folder. Name another one.")
+    _check_ensemble(detector, ensemble)
+    _refuse_taken(folder, overwrite=overwrite)
     temporary = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
     try:
         temporary.mkdir(parents=True)
@@ -153,7 +171,7 @@ def save_bundle(
         if seen is not None:
             write_seen(temporary / SEEN_NAME, seen)
         record = BundleRecord(
-            format_version=FORMAT_VERSION,
+            format_version=FORMAT_VERSION if ensemble is None else ENSEMBLE_FORMAT_VERSION,
             veriscope_version=__version__,
             model=_portable(detector.config),
             calibration=calibration,
@@ -163,9 +181,10 @@ def save_bundle(
             num_parameters=detector.num_parameters,
             initial_weights=describe_weights(detector.config.backbone),
             seen_sha256=None if seen is None else file_sha256(temporary / SEEN_NAME),
+            ensemble=ensemble,
             notices=notices,
         )
-        (temporary / RECORD_NAME).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (temporary / RECORD_NAME).write_text(record.to_json(), encoding="utf-8")
         (temporary / CARD_NAME).write_text(model_card(record), encoding="utf-8")
         _move_into_place(temporary, folder)
     except OSError as error:
@@ -233,9 +252,10 @@ def _read_record(path: Path) -> BundleRecord:
     version = plain.get("format_version") if isinstance(plain, dict) else None
     if version is None:
         raise BundleError(f"'{path}' is no bundle record of veriscope: it holds no format_version.")
-    if version != FORMAT_VERSION:
+    if version not in (FORMAT_VERSION, ENSEMBLE_FORMAT_VERSION):
         raise BundleError(
-            f"'{path}' has format version {version}, this veriscope ({__version__}) reads {FORMAT_VERSION}. "
+            f"'{path}' has format version {version}, this veriscope ({__version__}) reads {FORMAT_VERSION} "
+            f"and {ENSEMBLE_FORMAT_VERSION}. "
             f"It was made by veriscope {plain.get('veriscope_version', 'of unknown version')}: install that one."
         )
     try:
@@ -246,7 +266,13 @@ def _read_record(path: Path) -> BundleRecord:
         raise BundleError(f"'{path}' is damaged at {place}: {first['msg']}. Copy the whole folder again.") from error
 
 
-def _plain_state(detector: Detector) -> dict[str, Tensor]:
+def _check_ensemble(detector: AnyDetector, facts: EnsembleFacts | None) -> None:
+    divisors = detector.temperatures if isinstance(detector, Ensemble) else ()
+    if divisors != (() if facts is None else tuple(member.temperature for member in facts.members)):
+        raise ValueError(f"the record of an ensemble has to name its temperatures {divisors}")
+
+
+def _plain_state(detector: AnyDetector) -> dict[str, Tensor]:
     """Return the state as contiguous CPU tensors that share no memory, as safetensors wants them."""
     return {name: value.detach().cpu().clone().contiguous() for name, value in detector.state_dict().items()}
 
@@ -257,6 +283,11 @@ def _portable(config: ModelConfig) -> ModelConfig:
         return config
     backbone = config.backbone.model_copy(update={"weights": Path(config.backbone.weights.name)})
     return config.model_copy(update={"backbone": backbone})
+
+
+def _refuse_taken(folder: Path, *, overwrite: bool) -> None:
+    if folder.exists() and not (overwrite and is_bundle(folder)):
+        raise BundleError(f"'{folder}' exists; a bundle is written into a new folder. Name another one.")
 
 
 def _move_into_place(temporary: Path, folder: Path) -> None:

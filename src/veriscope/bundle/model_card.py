@@ -15,11 +15,27 @@ LIMITS = """\
 - It is no proof. Don't decide about a person by it alone."""
 
 
+ON_VAL = """\
+These data also chose the checkpoint, the temperature and the threshold, so the figures lean to the bright side; only
+`evaluate.py` on data that the model has never seen judges it."""
+OUT_OF_FOLD = """\
+None of them is the average's own, for every training picture was learned by some of its members. Each picture was
+judged by the one member that had not learned it, at the threshold 0.5; the same pictures chose that member's best
+epoch, which makes the figures a little too good. The average is usually better than its members; only `evaluate.py` on
+data that no member has seen judges it."""
+
+FITTED_OUT_OF_FOLD = """\
+Temperature and threshold were fitted to the out-of-fold predictions of single members, one member a picture, and not to
+the average. The average is usually better than they suppose, and its scores rather too cautious than too sure
+(Rahaman & Thiery 2021)."""
+
+
 def model_card(record: BundleRecord) -> str:
     """Return the card as Markdown."""
+    kind = "" if record.ensemble is None else f", the average of {record.num_members} models"
     parts = [
         f"---\n{yaml.safe_dump(_header(record), sort_keys=False, allow_unicode=True)}---",
-        f"# {record.model.name}, trained on {record.training.data_name}",
+        f"# {record.model.name}{kind}, trained on {record.training.data_name}",
         *(f"> **{notice}**" for notice in record.notices),
         "## Intended use\n\nTells real photographs from AI-generated or manipulated ones, one picture at a time: "
         f"{CLASS_MAP_TEXT}. Made for research, triage and the study of detectors.\n\n"
@@ -27,10 +43,10 @@ def model_card(record: BundleRecord) -> str:
         "## Limits\n\n" + LIMITS,
         "## Model\n\n" + _table(_model_rows(record)),
         "## Training data and protocol\n\n" + _table(_training_rows(record)),
-        "## Figures on the validation data\n\nThese data also chose the checkpoint, the temperature and the threshold, "
-        "so the figures lean to the bright side; only `evaluate.py` on data that the model has never seen judges it."
-        "\n\n" + _table({name: "undefined" if v is None else f"{v:.4f}" for name, v in record.training.val.items()}),
-        "## From logit to verdict\n\n" + _table(_verdict_rows(record)),
+        _figures(record),
+        "## From logit to verdict\n\n"
+        + ("" if record.ensemble is None else FITTED_OUT_OF_FOLD + "\n\n")
+        + _table(_verdict_rows(record)),
         "## Licence of the weights\n\nTraining "
         + record.initial_weights
         + ". The trained weights carry the conditions of "
@@ -46,8 +62,17 @@ def _header(record: BundleRecord) -> dict[str, object]:
         "pipeline_tag": "image-classification",
         "tags": ["deepfake-detection", "ai-generated-image-detection", record.model.backbone.name],
         "datasets": [record.training.data_name],
-        "metrics": list(record.training.val),
+        "metrics": list(record.training.val if record.ensemble is None else record.ensemble.out_of_fold),
     }
+
+
+def _figures(record: BundleRecord) -> str:
+    if record.ensemble is None:
+        title, text, figures = "Figures on the validation data", ON_VAL, record.training.val
+    else:
+        title, text, figures = "Figures of its members, out of fold", OUT_OF_FOLD, record.ensemble.out_of_fold
+    rows = {name: "undefined" if value is None else f"{value:.4f}" for name, value in figures.items()}
+    return f"## {title}\n\n{text}\n\n{_table(rows)}"
 
 
 def _model_rows(record: BundleRecord) -> dict[str, str]:
@@ -62,7 +87,21 @@ def _model_rows(record: BundleRecord) -> dict[str, str]:
         f"mean {_words(model.input.mean)}, std {_words(model.input.std)}",
         "flip average": "yes" if model.flip_average else "no",
         "weights (SHA-256)": record.weights_sha256,
+    } | _member_rows(record)
+
+
+def _member_rows(record: BundleRecord) -> dict[str, str]:
+    if record.ensemble is None:
+        return {}
+    rows = {
+        "members": f"{record.num_members} networks of the same make. A verdict costs {record.num_members} times the "
+        "computing and the memory of one."
     }
+    for member in record.ensemble.members:
+        rows[f"member '{member.name}'"] = (
+            f"temperature {member.temperature:.4g}; weights of its own bundle (SHA-256): {member.weights_sha256}"
+        )
+    return rows
 
 
 def _training_rows(record: BundleRecord) -> dict[str, str]:
@@ -70,9 +109,11 @@ def _training_rows(record: BundleRecord) -> dict[str, str]:
     return {
         "data": facts.data_name,
         "data hash": facts.data_hash,
-        "images": f"{facts.num_train:,} train, {facts.num_val:,} val",
+        "images": f"{facts.num_train:,} train, {facts.num_val:,} val"
+        if record.ensemble is None
+        else f"{facts.num_train:,}, each learned by {record.num_members - 1} of {record.num_members} members",
         "split": ", ".join(f"{key}={value}" for key, value in facts.split.items()) or "the data set's own",
-        "epochs": str(facts.epochs),
+        "epochs": str(facts.epochs) + ("" if record.ensemble is None else " of all members together"),
         "seed": str(facts.seed),
         "device": facts.device,
         "finished": facts.date,
@@ -85,6 +126,8 @@ def _verdict_rows(record: BundleRecord) -> dict[str, str]:
         "score": f"sigmoid(logit / {record.calibration.temperature:.4g}), "
         f"temperature fitted on: {record.calibration.fitted_on}"
     }
+    if record.ensemble is not None:
+        rows = {"logit": "mean over the members of their logit / temperature"} | rows
     for name, threshold in record.thresholds.items():
         rows[f"threshold '{name}'"] = f"{threshold.value:.4g} ({threshold.rule}; chosen on: {threshold.chosen_on})"
     return rows

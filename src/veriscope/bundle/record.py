@@ -5,9 +5,14 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from veriscope.config.schema import ModelConfig
-from veriscope.types import CLASS_NAMES, Calibration, Frozen, Threshold
+from veriscope.types import CLASS_NAMES, Calibration, Frozen, Positive, Threshold
 
+# A program that knows only one network a bundle must not meet an ensemble as a bundle with a key too many, which it
+# calls damaged: by the version it says which program to install. Bundles of one network stay what they were.
 FORMAT_VERSION: Literal[1] = 1
+ENSEMBLE_FORMAT_VERSION: Literal[2] = 2
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class TrainingFacts(Frozen):
@@ -30,22 +35,41 @@ class TrainingFacts(Frozen):
     )
 
 
+class Member(Frozen):
+    """One of the networks of an ensemble."""
+
+    name: str = Field(min_length=1, description="as 'fold 0'")
+    temperature: Positive = Field(description="its logits are divided by it before they are averaged")
+    weights_sha256: Sha256 = Field(description="of the bundle that it was taken from")
+
+
+class EnsembleFacts(Frozen):
+    """What is true of an ensemble of folds alone: logit = mean over members of logit / temperature."""
+
+    members: tuple[Member, ...] = Field(min_length=2)
+    out_of_fold: dict[str, float | None] = Field(
+        default_factory=dict,
+        description="figures of single members, each on the pictures that it had not learned; none of the average",
+    )
+
+
 class BundleRecord(Frozen):
     """Everything but the weights."""
 
-    format_version: Literal[1]
+    format_version: Literal[1, 2] = Field(description="2: an ensemble")
     veriscope_version: str
     model: ModelConfig
     class_map: dict[str, int] = Field(default_factory=lambda: {name: i for i, name in enumerate(CLASS_NAMES)})
     calibration: Calibration
     thresholds: dict[Annotated[str, Field(pattern=r"^[\w.-]{1,40}$")], Threshold]
     training: TrainingFacts
-    weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    num_parameters: int = Field(ge=1)
+    weights_sha256: Sha256
+    num_parameters: int = Field(ge=1, description="of all members together")
     initial_weights: str = Field(description="what training started from, with its licence")
-    seen_sha256: str | None = Field(
-        default=None, pattern="^[0-9a-f]{64}$", description="of the fingerprints of train and val; None: not known"
+    seen_sha256: Sha256 | None = Field(
+        default=None, description="of the fingerprints of train and val; None: not known"
     )
+    ensemble: EnsembleFacts | None = Field(default=None, description="None, and not written: one network")
     notices: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -54,4 +78,16 @@ class BundleRecord(Frozen):
             raise ValueError(f"class_map {self.class_map} is not real 0, fake 1")
         if "default" not in self.thresholds:
             raise ValueError("thresholds lack 'default'")
+        if (self.ensemble is not None) != (self.format_version == ENSEMBLE_FORMAT_VERSION):
+            kind = "one network" if self.ensemble is not None else "an ensemble"
+            raise ValueError(f"format version {self.format_version} is that of {kind}")
         return self
+
+    @property
+    def num_members(self) -> int:
+        """How many networks answer: 1, or the ensemble's members."""
+        return 1 if self.ensemble is None else len(self.ensemble.members)
+
+    def to_json(self) -> str:
+        """Return the text of bundle.json; without a key that programs before ensembles don't know, where it can be."""
+        return self.model_dump_json(indent=2, exclude={"ensemble"} if self.ensemble is None else None) + "\n"

@@ -16,7 +16,7 @@ from veriscope.bundle.bundle import Bundle
 from veriscope.data.decode import MAX_PIXELS, decode_image
 from veriscope.data.preprocess import fit_to_input, to_chw
 from veriscope.errors import DecodeError
-from veriscope.models.detector import Detector
+from veriscope.models.ensemble import AnyDetector
 from veriscope.models.precision import Precision, autocast, resolve_device, resolve_precision
 from veriscope.types import Calibration
 
@@ -42,10 +42,10 @@ class _Row:
 
 
 class Scorer:
-    """Scores pictures with a bundle, or with a bare Detector (then score = sigmoid(logit) unless calibrated).
+    """Scores pictures with a bundle, or with a bare network (then score = sigmoid(logit) unless calibrated).
 
     Args:
-        model: the bundle, or a Detector in memory; a Detector is moved to the device and stays there.
+        model: the bundle, or a Detector or Ensemble in memory, which is moved to the device and stays there.
         device: 'auto' (CUDA where there is one), 'cpu', 'cuda'.
         precision: 'auto' (bf16 where the hardware multiplies it natively), 'fp32', 'bf16'. Logits are fp32 always.
         batch_size: pictures a forward pass; changes results by float noise only.
@@ -60,7 +60,7 @@ class Scorer:
 
     def __init__(
         self,
-        model: Bundle | Detector,
+        model: Bundle | AnyDetector,
         *,
         device: str = "auto",
         precision: Precision = "auto",
@@ -78,7 +78,7 @@ class Scorer:
         self.max_pixels = max_pixels
         detector = model.detector() if isinstance(model, Bundle) else model
         # torch's stubs lack the overload of Module.to with memory_format alone.
-        self.detector: Detector = detector.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.detector: AnyDetector = detector.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.input = detector.config.input
 
     def score_paths(self, paths: Iterable[Path], *, transform: Transform | None = None) -> Iterator[Scored]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,12 @@ def count_seen(prints: Fingerprints, seen: Fingerprints) -> int:
 def write_seen(file: Path, seen: Mapping[str, Fingerprints]) -> None:
     """Write the fingerprints by name ('train', 'val'), sorted: their order would tell the files' order."""
     save_file({name: np.unique(prints) for name, prints in seen.items()}, file)
+
+
+def merge_seen(parts: Sequence[Mapping[str, Fingerprints]]) -> dict[str, Fingerprints]:
+    """Return what several models have seen together: 'train' holds what any of them learned, 'val' what only chose."""
+    train, val = (np.unique(np.concatenate([part[name] for part in parts])) for name in ("train", "val"))
+    return {"train": train, "val": np.setdiff1d(val, train)}
 
 
 def read_seen(file: Path) -> dict[str, Fingerprints]:

@@ -22,6 +22,16 @@ def typed(words: Sequence[str]) -> str:
     return shlex.join(["python", "train.py", *(word.removeprefix("++") for word in words)])
 
 
+def data_words(overrides: Sequence[str], *, name: str) -> str:
+    """Return all that a command line said of the data, for another command that has to see the same; `data=NAME` is
+    added where only an experiment said it."""
+    plain = [word.lstrip("+") for word in overrides]
+    said = [word for word in plain if word.startswith(("data=", "data.", "paths.data=", "paths.cache="))]
+    if not any(word.startswith("data=") for word in said):
+        said.insert(0, f"data={name}")
+    return shlex.join(said)
+
+
 def override(key: str, value: object) -> str:
     """Return `key=value` as it has to be typed, whatever stands in the value."""
     return shlex.quote(word(key, value))

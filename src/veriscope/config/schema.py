@@ -372,6 +372,12 @@ class RunConfig(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _ensemble_of_folds(self) -> Self:
+        if self.crossval.ensemble and self.split.name != "kfold":
+            raise ValueError("crossval.ensemble=true averages the models of a cross-validation: add split=kfold")
+        return self
+
+    @model_validator(mode="after")
     def _one_cycle_moves_momentum(self) -> Self:
         cycled = any(phase.lr_schedule == "one_cycle" for phase in self.schedule.phases.values())
         own = self.optim.momentum if self.optim.name == "sgd" else self.optim.betas[0]

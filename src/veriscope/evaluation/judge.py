@@ -19,7 +19,7 @@ from veriscope.evaluation.metrics import (
     confusion,
 )
 from veriscope.evaluation.predictions import PredictionTable
-from veriscope.types import FAKE, REAL, Threshold
+from veriscope.types import FAKE, REAL, Threshold, preferred_name
 
 DEFAULT_DRAWS = 2000
 LEVEL = 0.95
@@ -130,7 +130,7 @@ def judge(
     Args:
         table: the predictions.
         thresholds: name to threshold, as a bundle holds them ({'default', 'val'}).
-        headline: the threshold that the verdict speaks of; None: 'val' where there is one, else the first.
+        headline: the threshold that the verdict speaks of; None: types.preferred_name.
         draws: bootstrap resamples.
         seed: of the resamples.
 
@@ -138,7 +138,7 @@ def judge(
         ValueError: no thresholds, or an unknown headline.
 
     """
-    name = headline if headline is not None else ("val" if "val" in thresholds else next(iter(thresholds), ""))
+    name = headline if headline is not None else preferred_name(thresholds)
     if name not in thresholds:
         raise ValueError(f"headline threshold {name!r} is not among {sorted(thresholds)}")
     labels, logits, scores = table.labels, table.logits, table.scores

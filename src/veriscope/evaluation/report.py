@@ -168,7 +168,7 @@ def render(
 
 def threshold_title(name: str, threshold: Threshold) -> str:
     """Return what heads a threshold's column: its name and value."""
-    known = {"default": "fixed", "val": "chosen on val"}
+    known = {"default": "fixed", "val": "chosen on val", "out_of_fold": "chosen out of fold"}
     return f"{known.get(name, name)}: {threshold.value:.4g}"
 
 

@@ -176,6 +176,7 @@ def _facts(
             "weights_sha256": bundle.weights_sha256,
             "input_px": record.model.input.size_px,
             "parameters": record.num_parameters,
+            **({} if record.ensemble is None else {"members": record.num_members}),
             "initial_weights": record.initial_weights,
             "trained_on": record.training.data_name,
             "training_data_hash": record.training.data_hash,

@@ -4,13 +4,14 @@ import json
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 from pydantic import ValidationError
 
 from veriscope.bundle.bundle import Bundle
 from veriscope.bundle.seen import count_seen, fingerprints
 from veriscope.config.schema import SplitConfig
 from veriscope.data.manifest import Manifest
-from veriscope.data.splits import Cut, cut
+from veriscope.data.splits import OUTSIDE_FOLDS, cut, fold_numbers
 from veriscope.errors import BundleError, DataError
 from veriscope.types import Split
 
@@ -94,8 +95,11 @@ def _from_own_data(manifest: Manifest, bundle: Bundle, *, wanted: Wanted, data_n
     if wanted == "all":
         text = f"Judged on all of '{data_name}', most of which the model was trained on."
         return Chosen(manifest, "all", "trained", text)
-    parts = _cut_again(manifest, bundle)
+    split = _split_of(bundle)
     name = "test" if wanted == "auto" else wanted
+    if split.all_folds:
+        return _from_folds(manifest, split, name=name, data_name=data_name)
+    parts = cut(manifest, split)
     if name == "test":
         if parts.test is None:
             raise DataError(
@@ -111,12 +115,33 @@ def _from_own_data(manifest: Manifest, bundle: Bundle, *, wanted: Wanted, data_n
     return Chosen(parts.train, name, "trained", f"Judged on the train part of '{data_name}', which the model learned.")
 
 
-def _cut_again(manifest: Manifest, bundle: Bundle) -> Cut:
+def _from_folds(manifest: Manifest, split: SplitConfig, *, name: str, data_name: str) -> Chosen:
+    """Return the part for an ensemble of a cross-validation's folds: train is what the folds were made of; no val."""
+    outside = fold_numbers(manifest, split) == OUTSIDE_FOLDS
+    whose = f"the bundle averages the models of a cross-validation on this very data ('{data_name}')"
+    if name == "test":
+        if not outside.any():
+            raise DataError(
+                f"{whose}, which left no test part: every picture was learned by {split.num_folds - 1} of "
+                f"{split.num_folds} models. Judge it on other data; what single models are worth on pictures that they "
+                "had not learned stands in the cross-validation's own report. subset=all would be far too good."
+            )
+        text = f"Judged on the test part of '{data_name}', which no fold of the cross-validation touched."
+        return Chosen(manifest.take(np.flatnonzero(outside)), name, "unseen", text)
+    if name == "val":
+        raise DataError(
+            f"{whose}: there is no val part, for what one model was selected on the others have learned. Say "
+            f"{'subset=test' if outside.any() else 'other data'}, or subset=train, which is far too good."
+        )
+    text = f"Judged on the pictures of '{data_name}' that the folds were made of; all models but one learned each."
+    return Chosen(manifest.take(np.flatnonzero(~outside)), name, "trained", text)
+
+
+def _split_of(bundle: Bundle) -> SplitConfig:
     try:
-        config = SplitConfig.model_validate_json(json.dumps(bundle.record.training.split))
+        return SplitConfig.model_validate_json(json.dumps(bundle.record.training.split))
     except ValidationError as error:
         raise BundleError(
             f"bundle '{bundle.folder}' does not say how its data was split, so its test part can't be had again "
             f"({error.error_count()} faults). Judge it on other data."
         ) from error
-    return cut(manifest, config)

@@ -21,6 +21,7 @@ from veriscope.provenance import collect, source_commit
 from veriscope.run_folder import Progress, RunFolder, create_run_folder, naming_the_way_on
 from veriscope.runs.aggregate import summary_figures
 from veriscope.runs.batch import list_commands, logger_words, run_all
+from veriscope.runs.ensemble import write_ensemble
 from veriscope.runs.estimate import Estimate, duration
 from veriscope.runs.fold_report import write_fold_report
 from veriscope.runs.pool import Job
@@ -31,7 +32,8 @@ from veriscope.tracking import record_whole
 from veriscope.types import CLASS_NAMES
 
 RECORD_NAME = "folds.parquet"
-_OWN = ("split.fold", "paths.run_dir", "dry_run", "logger.group", "logger.job_type")
+_OWN = ("split.fold", "paths.run_dir", "dry_run", "logger.group", "logger.job_type", "crossval.workers",
+        "crossval.ensemble")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +109,11 @@ def resume_crossval(config: RunConfig, folder: RunFolder) -> None:
 
 
 def cross_validate(config: RunConfig, folder: RunFolder, folds: PreparedFolds, *, overrides: Sequence[str]) -> None:
-    """Run the folds that aren't complete in `folder`, then write the judgement of all.
+    """Run the folds that aren't complete in `folder`, then write the judgement of all, and the ensemble if wanted.
 
     Raises:
         RunError: a fold failed, or the folder holds another cross-validation; what is complete stays.
+        BundleError: the ensemble can't be made of the folds' bundles.
         KeyboardInterrupt: Ctrl-C, after every fold has ended.
 
     """
@@ -129,7 +132,7 @@ def cross_validate(config: RunConfig, folder: RunFolder, folds: PreparedFolds, *
         except KeyboardInterrupt:
             say(console, f"stopped; go on with: {folder.resume_command}")
             raise
-        over = write_fold_report(
+        judged = write_fold_report(
             config,
             folder,
             folds.manifest,
@@ -137,12 +140,14 @@ def cross_validate(config: RunConfig, folder: RunFolder, folds: PreparedFolds, *
             folds=[fold_folder(folder, number) for number in range(config.split.num_folds)],
             console=console,
         )
+        if config.crossval.ensemble:
+            write_ensemble(config, folder, judged, console=console)
         record_whole(
             config.logger,
             folder.path,
             job_type="crossval",
             facts=config.model_dump(mode="json", by_alias=True),
-            figures=summary_figures(over, prefix="crossval"),
+            figures=summary_figures(judged.over, prefix="crossval"),
             pictures={file.stem: file for file in sorted((folder.path / "figures").glob("*.png"))},
             console=console,
         )

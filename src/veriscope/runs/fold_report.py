@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,18 @@ _NOTES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class JudgedFolds:
+    """A judged cross-validation: its folds and their runs in order, the pooled table and what follows from it, and the
+    spread of each figure over folds."""
+
+    folds: list[FoldJudged]
+    runs: list[RunResult]
+    table: PredictionTable
+    judgement: Judgement
+    over: dict[str, Spread]
+
+
 def write_fold_report(
     config: RunConfig,
     folder: RunFolder,
@@ -48,8 +61,8 @@ def write_fold_report(
     *,
     folds: Sequence[RunFolder],
     console: Console,
-) -> dict[str, Spread]:
-    """Judge the complete runs of all `folds`, in their order, and return the spread of each figure.
+) -> JudgedFolds:
+    """Judge the complete runs of all `folds`, in their order.
 
     `folder` receives crossval.json, predictions.parquet and .csv (out-of-fold), report.html and .json, figures/*.png.
 
@@ -80,7 +93,7 @@ def write_fold_report(
         folds=_section(config, judged, runs, over=over, tuned=tuned),
     )
     _print(judged, runs, over=over, tuned=tuned, folder=folder, console=console)
-    return over
+    return JudgedFolds(judged, runs, table, judgement, over)
 
 
 def spreads(folds: Sequence[FoldJudged]) -> tuple[dict[str, Spread], dict[str, Spread]]:

@@ -21,6 +21,7 @@ from veriscope.files import write_text
 from veriscope.progress import say
 from veriscope.run_folder import RunFolder
 from veriscope.runs.aggregate import Spread, spread
+from veriscope.runs.ensemble import write_ensemble
 from veriscope.runs.estimate import duration
 from veriscope.runs.fold_report import spread_text, write_fold_report
 from veriscope.runs.results import RunResult, read_run
@@ -184,16 +185,19 @@ def _text(figures: Mapping[str, float | None], key: str) -> str:
 
 
 def _judge_folds(group: Group, folder: Path, *, console: Console) -> None:
-    """Write the report of a cross-validation whose folds were trained as separate points."""
+    """Write the report of a cross-validation whose folds were trained as separate points; if wanted, the ensemble."""
     config: RunConfig = group.runs[0].config
     split = config.split.model_copy(update={"name": "kfold", "fold": None})
     manifest = load_manifest(config.data, paths_cache=config.paths.cache)
     by_fold = sorted(group.runs, key=lambda run: run.config.split.fold or 0)
-    write_fold_report(
-        config.model_copy(update={"split": split}),
+    whole = config.model_copy(update={"split": split})
+    judged = write_fold_report(
+        whole,
         RunFolder(folder),
         manifest,
         fold_numbers(manifest, split),
         folds=[run.folder for run in by_fold],
         console=console,
     )
+    if config.crossval.ensemble:
+        write_ensemble(whole, RunFolder(folder), judged, console=console)

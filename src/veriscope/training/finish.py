@@ -11,13 +11,13 @@ from rich.console import Console
 from veriscope.bundle.bundle import Bundle, TrainingFacts, save_bundle
 from veriscope.bundle.scorer import Scored, Scorer
 from veriscope.bundle.seen import fingerprints
-from veriscope.config.command import override, typed
+from veriscope.config.command import data_words, override, typed
 from veriscope.config.schema import RunConfig
 from veriscope.data.manifest import Manifest
-from veriscope.data.synthetic import SYNTHETIC_NOTICE
 from veriscope.evaluation import plots
 from veriscope.evaluation.calibration import fit_temperature
 from veriscope.evaluation.judge import Judgement, judge
+from veriscope.evaluation.notices import bundle_notices
 from veriscope.evaluation.pictures import choose_rows, load_tiles, sheet
 from veriscope.evaluation.predictions import PredictionTable, TableMeta
 from veriscope.evaluation.threshold import choose_threshold
@@ -31,9 +31,6 @@ from veriscope.training.history import read_history
 from veriscope.training.loggers import RunLogger
 from veriscope.types import DEFAULT_THRESHOLD, Calibration
 
-NO_BETTER_THAN_CHANCE = (
-    "Not usable: on its own validation pictures it can't be told from a coin's toss; its verdicts mean nothing."
-)
 MAIN_FIGURES = ("auroc", "ap", "accuracy", "balanced_accuracy", "eer", "log_loss", "brier")
 
 
@@ -53,22 +50,13 @@ def finish_run(
         thresholds={"val": threshold},
         training=_facts(config, folder, data, judgement),
         seen={"train": fingerprints(data.cut.train), "val": fingerprints(val)},
-        notices=_notices(config, judgement),
+        notices=bundle_notices(judgement, synthetic=config.data.kind == "synthetic"),
         overwrite=True,
     )
     pictures = _write_validation(config, folder, bundle, table, judgement)
     figures = {f"final/{key}": judgement.metrics.get(key) for key in MAIN_FIGURES}
     logger.log_result(figures, pictures, bundle=folder.bundle, notices=bundle.notices)
     _say(config, folder, judgement, notices=bundle.notices, console=console)
-
-
-def _notices(config: RunConfig, judgement: Judgement) -> tuple[str, ...]:
-    """Return what has to be said wherever this bundle's figures or verdicts are shown."""
-    notices: tuple[str, ...] = (SYNTHETIC_NOTICE,) if config.data.kind == "synthetic" else ()
-    auroc = judgement.free["auroc"]
-    if auroc.value is None or auroc.interval is None or auroc.interval.low <= 0.5:
-        notices += (NO_BETTER_THAN_CHANCE,)
-    return notices
 
 
 def _score(config: RunConfig, val: Manifest, detector: Detector) -> list[Scored]:
@@ -160,11 +148,7 @@ def _say(
     span = "" if auroc.interval is None else f" (95 % interval {auroc.interval.low:.3f} to {auroc.interval.high:.3f})"
     value = "undefined" if auroc.value is None else f"{auroc.value:.4f}"
     # Everything that the command line said of the data, or evaluation would see other data, or another test.
-    overrides = [word.lstrip("+") for word in folder.load_provenance().get("overrides", [])]
-    said = [word for word in overrides if word.startswith(("data=", "data.", "paths.data=", "paths.cache="))]
-    if not any(word.startswith("data=") for word in said):
-        said.insert(0, f"data={config.data.name}")  # an experiment's
-    data = shlex.join(said)
+    data = data_words(folder.load_provenance().get("overrides", []), name=config.data.name)
     bundle = override("bundle", folder.bundle)
     lines = [
         f"val AUROC {value}{span}; checkpoint, temperature and threshold were chosen on val, so judge on other data:",

@@ -18,8 +18,9 @@ def config(*overrides: str) -> RunConfig:
 
 
 def test_what_decides_the_result_is_hashed_and_nothing_else():
-    same = config("paths.runs=elsewhere", "logger=wandb", "crossval.ensemble=true", "trainer.progress=false", "tag=x")
+    same = config("paths.runs=elsewhere", "logger=wandb", "trainer.progress=false", "tag=x")
     assert config_hash(same) == config_hash(config())
+    assert config_hash(config("split=kfold", "crossval.ensemble=true")) == config_hash(config("split=kfold"))
     for word in ("seed=1", "optim.lr=0.5", "split.fold=0", "data.batch_size=3", "augment=affine"):
         assert config_hash(config(word)) != config_hash(config()), word
 
