@@ -84,7 +84,7 @@ def machine_trouble(error: BaseException) -> str | None:
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     # torch.save and Arrow report a full disk by text alone.
     short_write = "inline_container" in text and ("unexpected pos" in text or "failed writing" in text)
-    if full or short_write or "No space left on device" in text:
+    if full or short_write or "database or disk is full" in text or "No space left on device" in text:
         return "the disk is full; free some space."
     if isinstance(error, OSError) and error.errno in _NO_PLACE and error.filename is not None:
         return f"'{error.filename}' can't be used ({error.strerror}); name another place, or mend its rights."

@@ -95,6 +95,9 @@ class RunFolder:
         """
         try:
             plain = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+            if isinstance(plain, dict) and "sweep" in plain:
+                way_on = f"veriscope sweep {override('resume', self.path)}"
+                raise RunError(f"'{self.path}' holds a sweep, not a run; go on with: {way_on}")
             return RunConfig.model_validate_json(json.dumps(plain))
         except FileNotFoundError:
             raise RunError(
@@ -175,8 +178,9 @@ def _named_when_damaged(file: Path) -> Iterator[None]:
 
 
 @contextmanager
-def naming_the_way_on(folder: RunFolder) -> Iterator[None]:
-    """Turn what the machine can be mended for (a full disk, too little memory) into an error that says how to go on.
+def naming_the_way_on(folder: RunFolder, *, command: str | None = None) -> Iterator[None]:
+    """Turn what the machine can be mended for (a full disk, too little memory) into an error that says how to go on:
+    by the run's own command where no other is named.
 
     Raises:
         RunError: instead of such an error; every other one passes through.
@@ -188,7 +192,7 @@ def naming_the_way_on(folder: RunFolder) -> Iterator[None]:
         trouble = machine_trouble(error)
         if trouble is None:
             raise
-        raise RunError(f"{trouble} Then go on with: {folder.resume_command}") from error
+        raise RunError(f"{trouble} Then go on with: {command or folder.resume_command}") from error
 
 
 def create_run_folder(config: RunConfig, *, multirun_dir: Path | None) -> RunFolder:
@@ -217,16 +221,27 @@ def create_run_folder(config: RunConfig, *, multirun_dir: Path | None) -> RunFol
 def _dated_folder(config: RunConfig) -> Path:
     words = [datetime.now().strftime("%Y-%m-%d_%H-%M-%S"), config.model.name, config.data.name]
     words += [f"{config.split.num_folds}-fold" if config.split.all_folds else "", config.tag or ""]
-    name = re.sub(r"[^\w.-]+", "-", "_".join(word for word in words if word))
-    config.paths.runs.mkdir(parents=True, exist_ok=True)
+    return new_folder(config.paths.runs, [word for word in words if word])
+
+
+def new_folder(parent: Path, words: Sequence[str]) -> Path:
+    """Make a folder named after `words` below `parent` that wasn't there before, and return it.
+
+    Raises:
+        RunError: there are too many of that name.
+        OSError: it can't be made.
+
+    """
+    name = re.sub(r"[^\w.-]+", "-", "_".join(words))
+    parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(1, 1000):  # two runs may start in the same second
-        folder = config.paths.runs / (name if attempt == 1 else f"{name}_{attempt}")
+        folder = parent / (name if attempt == 1 else f"{name}_{attempt}")
         try:
             folder.mkdir()
         except FileExistsError:
             continue
         return folder
-    raise RunError(f"'{config.paths.runs / name}' and 998 like it exist; set tag=NAME")
+    raise RunError(f"'{parent / name}' and 998 like it exist; set tag=NAME")
 
 
 def open_run_folder(path: Path, *, overrides: Sequence[str]) -> tuple[RunFolder, RunConfig]:

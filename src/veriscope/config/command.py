@@ -6,7 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-_PLAIN = re.compile(r"[\w./:@%+-]+", re.ASCII)
+_PLAIN = re.compile(r"[\w./:@%+-]+", re.ASCII)  # whatever Hydra makes of it: the schema knows the type
+_NAME = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
+_MEANT_OTHERWISE = ("null", "true", "false", "nan", "inf", "on", "off", "yes", "no")
 
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -41,6 +43,24 @@ def word(key: str, value: object) -> str:
     """Return `key=value` as Hydra has to receive it, whatever stands in the value."""
     text = str(value)
     if not _PLAIN.fullmatch(text):
-        # Hydra reads a backslash as itself, unless a quote or the end of the value follows.
-        text = "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), text) + "'"
+        text = _quoted(text)
     return f"{key}={text}"
+
+
+def value_text(value: object) -> str:
+    """Return a value out of YAML as Hydra has to be told it, so that it comes out as the same value: `0.001`, `null`,
+    `[block3,null]`, `'12'` for the text 12."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(value_text(one) for one in value)}]"
+    if not isinstance(value, str):
+        return repr(value)
+    if _NAME.fullmatch(value) and value.lower() not in _MEANT_OTHERWISE:
+        return value
+    return _quoted(value)
+
+
+def _quoted(text: str) -> str:
+    # Hydra reads a backslash as itself, unless a quote or the end of the value follows.
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), text) + "'"

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TypeVar
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -23,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 
 from veriscope.config.command import ROOT
 from veriscope.config.schema import RunConfig
+from veriscope.config.sweep import ParamConfig, SweepConfig, SweepRoot
 from veriscope.errors import (
     INTERRUPTED,
     PIPE_CLOSED,
@@ -255,18 +257,61 @@ def compose_run(overrides: Sequence[str]) -> RunConfig:
         ConfigError: it is none.
 
     """
-    words = command_line(list(overrides), RunConfig)
-    try:
-        if GlobalHydra.instance().is_initialized():
-            config = hydra.compose("train", words)
-        else:
-            with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-                config = hydra.compose("train", words)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explain_composition(error, RunConfig)) from None
-    plain = to_plain(config)
+    plain = _compose("train", overrides, RunConfig)
     plain.pop("resume")
     return validate(RunConfig, plain)
+
+
+def compose_sweep(overrides: Sequence[str]) -> SweepConfig:
+    """Return the sweep that the words `sweep=NAME`, `sweep.trials=8`, `sweep.space.optim.lr.low=1e-5`, ... ask for.
+
+    Raises:
+        ConfigError: there is no such sweep.
+
+    """
+    own = "sweep.space."
+    plain = _compose("sweep", [said for said in overrides if not said.lstrip("+~").startswith(own)], SweepRoot)
+    for said in overrides:
+        if said.lstrip("+~").startswith(own):
+            space = plain["sweep"].get("space")
+            plain["sweep"]["space"] = space = dict(space) if isinstance(space, dict) else {}
+            _change_space(space, said, said.lstrip("+~").removeprefix(own))
+    return validate(SweepRoot, plain).sweep
+
+
+def _change_space(space: dict[str, Any], said: str, word: str) -> None:
+    """Change a sweep's space by one word. Its keys hold dots, which Hydra would take for levels."""
+    try:
+        parsed = OverridesParser.create().parse_override(f"~{word}" if said.startswith("~") else word)
+    except HydraException as error:
+        raise ConfigError(f"'{said}' can't be read: {_first_line(error)}") from None
+    key, _, last = str(parsed.key_or_group).rpartition(".")
+    whole = str(parsed.key_or_group)
+    if said.startswith("~"):
+        if whole not in space:
+            raise ConfigError(f"sweep.space has no '{whole}' to leave out. {nearest(whole, space)}")
+        del space[whole]
+    elif key in space and last in ParamConfig.model_fields:
+        space[key] = {**space[key], last: parsed.value()}
+    elif isinstance(parsed.value(), dict):
+        space[whole] = parsed.value()
+    elif key in space:
+        raise ConfigError(f"unknown key 'sweep.space.{whole}'. {nearest(last, ParamConfig.model_fields)}")
+    else:
+        raise ConfigError(f"'{said}': name a range, as 'sweep.space.{whole}={{kind: float, low: 0.001, high: 0.1}}'")
+
+
+def _compose(name: str, overrides: Sequence[str], schema: type[BaseModel]) -> dict[str, Any]:
+    words = command_line(list(overrides), schema)
+    try:
+        if GlobalHydra.instance().is_initialized():
+            config = hydra.compose(name, words)
+        else:
+            with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+                config = hydra.compose(name, words)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain_composition(error, schema)) from None
+    return to_plain(config)
 
 
 def task_overrides() -> list[str]:

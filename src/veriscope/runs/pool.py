@@ -5,6 +5,7 @@ sweep that the run belongs to (Hydra would expand it again).
 """
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -63,6 +64,7 @@ class _Running:
     started: float
     offset: int  # bytes of the log that were shown
     said: str = ""
+    kill_at: float = math.inf
 
 
 @dataclass(slots=True)
@@ -111,10 +113,11 @@ class Pool:
         self._running.append(_Running(job, process, slot, time.monotonic(), offset))
 
     def stop(self, job: Job) -> None:
-        """Ask a running job to stop, as Ctrl-C would; `ended` yields it when it has."""
+        """Ask a running job to stop, as Ctrl-C would; `wait` yields it when it has. One that doesn't is killed."""
         for running in self._running:
             if running.job is job:
                 _signal(running.process, signal.SIGINT)
+                running.kill_at = time.monotonic() + GRACE_S
 
     def wait(self) -> Iterator[Ended]:
         """Sleep a moment, show what the jobs have printed, and yield those that have ended."""
@@ -122,6 +125,8 @@ class Pool:
         for running in list(self._running):
             code = running.process.poll()
             self._show(running)
+            if code is None and time.monotonic() > running.kill_at:
+                _signal(running.process, signal.SIGKILL)
             if code is not None:
                 self._running.remove(running)
                 yield Ended(running.job, code, time.monotonic() - running.started, running.said)

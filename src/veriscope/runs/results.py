@@ -39,7 +39,7 @@ def read_run(folder: RunFolder) -> RunResult:
     """
     progress = folder.load_progress()
     complete = progress is not None and progress.complete
-    speeds = [float(row["images_per_s"]) for row in _history(folder)]
+    speeds = [float(row["images_per_s"]) for row in history_rows(folder)]
     return RunResult(
         name=folder.path.name,
         folder=folder,
@@ -80,10 +80,11 @@ def read_figures(file: Path) -> Scores:
 
 def run_seconds(folder: RunFolder) -> float:
     """Return the time that the epochs took; start and end of the run come on top."""
-    return sum(float(row["seconds"]) for row in _history(folder))
+    return sum(float(row["seconds"]) for row in history_rows(folder))
 
 
-def _history(folder: RunFolder) -> list[dict[str, str]]:
+def history_rows(folder: RunFolder) -> list[dict[str, str]]:
+    """Return the rows of history.csv; empty before the first epoch is done."""
     if not folder.history.is_file():
         return []
     with folder.history.open(encoding="utf-8", newline="") as stream:

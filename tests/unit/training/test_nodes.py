@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from pytorch_lightning.utilities import rank_zero_only
+from veriscope.training.run_folder import PhaseResult, Progress, RunFolder
 
 from veriscope.config.load import CONF_DIR, to_plain, validate
 from veriscope.config.schema import RunConfig, TrainerConfig
@@ -19,7 +20,6 @@ from veriscope.training.nodes import (
     wait_for_node_0,
     worker_environment,
 )
-from veriscope.training.run_folder import PhaseResult, Progress, RunFolder
 
 MEETING = {"MASTER_ADDR": "node0", "MASTER_PORT": "29500"}
 FACTS = {"processes": 2, "data_hash": "abc"}
