@@ -1,10 +1,11 @@
 """The validated configuration of a run. YAML under conf/ holds the values; this module says what may stand there."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from veriscope.config.targets import TargetSpec
 from veriscope.types import ClassName, Frozen, InputSpec, Positive, Split
 
 Scalar = bool | int | float | str | None
@@ -236,18 +237,6 @@ class ScheduleConfig(Frozen):
 
     name: str
     phases: dict[PhaseName, PhaseConfig] = Field(min_length=1)
-
-
-class TargetSpec(Frozen):
-    """A third-party leaf: a class named by its import path, with keyword arguments."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True, populate_by_name=True)
-    target: str = Field(alias="_target_", min_length=3)
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The keyword arguments."""
-        return dict(self.__pydantic_extra__ or {})
 
 
 class CallbacksConfig(Frozen):

@@ -4,11 +4,25 @@ import importlib
 import inspect
 from typing import Any
 
-from veriscope.config.schema import TargetSpec
+from pydantic import ConfigDict, Field
+
 from veriscope.errors import ConfigError, nearest
+from veriscope.types import Frozen
 
 # A configuration is often somebody else's file: it must not be able to name os.system.
 ALLOWED_PREFIXES = ("pytorch_lightning.callbacks.",)
+
+
+class TargetSpec(Frozen):
+    """A third-party leaf: a class named by its import path, with keyword arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, populate_by_name=True)
+    target: str = Field(alias="_target_", min_length=3)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments."""
+        return dict(self.__pydantic_extra__ or {})
 
 
 def resolve(spec: TargetSpec, *, key: str) -> tuple[type[Any], dict[str, Any]]:
