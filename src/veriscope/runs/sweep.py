@@ -17,6 +17,7 @@ from veriscope.runs.sweep_plan import Plan, check_space, make_folder, resume_com
 from veriscope.runs.sweep_report import write_sweep_report
 from veriscope.runs.sweep_trials import SweepTrials
 from veriscope.runs.trials import log_file
+from veriscope.tracking import record_whole
 
 STUDY_NAME = "study.db"
 
@@ -69,6 +70,25 @@ def sweep(
             raise
         write_sweep_report(plan, folder, study, console=console)
         _refuse_without_any(plan, folder, study)
+        _record(plan, folder, study, console=console)
+
+
+def _record(plan: Plan, folder: RunFolder, study: Study, *, console: Console) -> None:
+    """Record in W&B what the sweep came to: the best figures, and how many trials it took."""
+    records = study.records()
+    figures: dict[str, float | None] = {"sweep/trials": len(records)}
+    for number in study.best()[:1]:
+        named = zip(plan.sweep.objectives, records[number].values, strict=True)
+        figures |= {"sweep/best_trial": number, **{f"sweep/best_{name}": value for name, value in named}}
+    record_whole(
+        plan.base.logger,
+        folder.path,
+        job_type="sweep",
+        facts=plan.model_dump(mode="json", by_alias=True),
+        figures=figures,
+        pictures={file.stem: file for file in sorted((folder.path / "figures").glob("*.png"))},
+        console=console,
+    )
 
 
 def describe(plan: Plan) -> str:

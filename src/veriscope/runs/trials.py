@@ -11,9 +11,7 @@ from veriscope.config.schema import RunConfig
 from veriscope.config.sweep import LOGGED, SPEED
 from veriscope.errors import RunError
 from veriscope.run_folder import RunFolder
-from veriscope.runs.results import history_rows, read_figures, run_seconds
-
-FOLDS_SUMMARY = "summary.json"
+from veriscope.runs.results import CROSSVAL_NAME, history_rows, read_figures, run_seconds
 
 
 def trial_folder(sweep: RunFolder, number: int) -> RunFolder:
@@ -106,7 +104,7 @@ def _run_outcome(folder: RunFolder, config: RunConfig, objectives: Sequence[str]
 
 
 def _folds_outcome(folder: RunFolder, config: RunConfig, objectives: Sequence[str]) -> tuple[list[float], str]:
-    file = folder.path / FOLDS_SUMMARY
+    file = folder.path / CROSSVAL_NAME
     try:
         summary = json.loads(file.read_text(encoding="utf-8"))
         values = []
