@@ -11,12 +11,15 @@ from veriscope import __version__
 from veriscope.errors import (
     INTERRUPTED,
     PIPE_CLOSED,
+    TERMINATED,
     ConfigError,
+    Terminated,
     VeriscopeError,
     drop_stdout,
     machine_trouble,
     printable,
 )
+from veriscope.processes import close_on_sigterm
 
 if TYPE_CHECKING:
     # "_SubParsersAction" is argparse's own name for what add_subparsers returns.
@@ -27,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code: 0 done, 1 done in part, 2 bad input, 130 interrupted, 141 pipe closed."""
     arguments = build_parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
+    close_on_sigterm()
     try:
         return run(arguments)
     except VeriscopeError as error:
@@ -35,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         drop_stdout()
         return PIPE_CLOSED
+    except Terminated:
+        print("veriscope: ended by SIGTERM", file=sys.stderr)
+        return TERMINATED
     except KeyboardInterrupt:
         print("veriscope: interrupted", file=sys.stderr)
         return INTERRUPTED

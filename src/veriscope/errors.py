@@ -3,9 +3,7 @@
 import difflib
 import errno
 import os
-import signal
 import sys
-import threading
 from collections.abc import Iterable
 
 INTERRUPTED = 130  # exit code: 128 + SIGINT
@@ -54,25 +52,6 @@ class RunError(VeriscopeError):
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM has come: everything is closed as after Ctrl-C, the exit code is another."""
-
-
-def close_on_sigterm() -> None:
-    """Let SIGTERM, which `kill` and SLURM send, raise Terminated, once; without this Python ends on the spot."""
-
-    def terminate(*_: object) -> None:
-        # A second one, as where SLURM signals each process and the parent hands it on, must not break the closing.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        # Nor must torch's complaint that loader processes have ended: they have got the signal too.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        raise Terminated
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, terminate)
-
-
-def terminated() -> bool:
-    """Return whether SIGTERM has come since `close_on_sigterm`."""
-    return signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
 _NO_PLACE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)

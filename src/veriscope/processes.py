@@ -1,9 +1,12 @@
-"""Processes that start processes: none works on unseen when the one that started it is gone."""
+"""Processes that start processes, and signals: none works on unseen when the one that started it is gone."""
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Mapping
+
+from veriscope.errors import Terminated
 
 _PARENT = "VERISCOPE_PARENT"
 
@@ -27,3 +30,22 @@ def end_with_parent() -> None:
 
     if parent:
         threading.Thread(target=watch, daemon=True).start()
+
+
+def close_on_sigterm() -> None:
+    """Let SIGTERM, which `kill` and SLURM send, raise Terminated, once; without this Python ends on the spot."""
+
+    def terminate(*_: object) -> None:
+        # A second one, as where SLURM signals each process and the parent hands it on, must not break the closing.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        # Nor must torch's complaint that loader processes have ended: they have got the signal too.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        raise Terminated
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminate)
+
+
+def terminated() -> bool:
+    """Return whether SIGTERM has come since `close_on_sigterm`."""
+    return signal.getsignal(signal.SIGTERM) is signal.SIG_IGN

@@ -32,13 +32,12 @@ from veriscope.errors import (
     ConfigError,
     Terminated,
     VeriscopeError,
-    close_on_sigterm,
     drop_stdout,
     machine_trouble,
     nearest,
     printable,
-    terminated,
 )
+from veriscope.processes import close_on_sigterm, terminated
 
 CONF_DIR = ROOT / "conf"
 Model = TypeVar("Model", bound=BaseModel)

@@ -12,11 +12,9 @@ from veriscope.errors import (
     RunError,
     Terminated,
     VeriscopeError,
-    close_on_sigterm,
-    terminated,
 )
 from veriscope.files import write_text
-from veriscope.processes import end_with_parent
+from veriscope.processes import close_on_sigterm, end_with_parent, terminated
 from veriscope.run_folder import RunFolder, naming_the_way_on
 from veriscope.training.data import load_data
 from veriscope.training.fit import run_training
