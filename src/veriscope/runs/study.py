@@ -102,7 +102,9 @@ class Study:
         for epoch, value in enumerate(values, start=1):
             if epoch not in known:
                 trial.report(value, epoch)
-                stop = stop or (epoch < num_steps and trial.should_prune())
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, of an objective that was never a number
+                    stop = stop or (epoch < num_steps and trial.should_prune())
         if stop:
             trial.set_user_attr("stop", True)  # on file, should this process die before the trial has ended
         return stop
@@ -159,15 +161,19 @@ class Study:
             return f"it takes four complete trials, not {len(complete)}"
         if len({record.values[objective] for record in complete}) < 2:
             return f"all trials have the same {self._config.objectives[objective]}"
+        varied = [key for key in self._config.space if len({record.params[key] for record in complete}) > 1]
+        if len(varied) < 2:
+            return "fewer than two keys had more than one value"
         try:
             shares = optuna.importance.get_param_importances(
                 self._study,
                 evaluator=optuna.importance.FanovaImportanceEvaluator(seed=self._config.seed),
+                params=varied,
                 target=lambda frozen: frozen.values[objective],
             )
         except (RuntimeError, ValueError) as error:
             return str(error).strip().splitlines()[0]
-        return {key: float(share) for key, share in shares.items()} or "no key had two values"
+        return {key: float(share) for key, share in shares.items()}
 
     def _tell(self, number: int, state: TrialState, *, seconds: float, values: list[float] | None = None) -> None:
         self._trial(number).set_user_attr("seconds", round(seconds, 1))

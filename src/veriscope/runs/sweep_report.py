@@ -156,29 +156,37 @@ def _draw(
 def _show(
     plan: Plan, folder: RunFolder, records: Sequence[TrialRecord], *, best: Sequence[int], console: Console
 ) -> None:
-    sweep = plan.sweep
-    names = short_names(sweep.space)
-    grid = Table(box=box.SIMPLE, pad_edge=False)
-    for name in ("trial", "state", *sweep.objectives, *(names[key] for key in sweep.space), "epochs", "time"):
-        grid.add_column(name, overflow="fold")  # a narrow terminal breaks words, but loses no digit
-    shown = ranked(plan, records)[:_ROWS_SHOWN]
-    for record in shown:
-        values = [number_text(value) for value in record.values] or [""] * len(sweep.objectives)
-        grid.add_row(
-            f"{record.number}{' *' if record.number in best else ''}",
-            record.state,
-            *values,
-            *(_short(record.params.get(key, "")) for key in sweep.space),
-            str(_num_epochs(plan, folder, record)),
-            "" if record.seconds is None else duration(record.seconds),
-        )
-    console.print(grid)
+    sweep, shown = plan.sweep, ranked(plan, records)[:_ROWS_SHOWN]
+    console.print(table(plan, shown, best=best, epochs=[_num_epochs(plan, folder, record) for record in shown]))
     counts = {state: sum(record.state == state for record in records) for state in STATES}
     said = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     total = duration(sum(record.seconds or 0 for record in records))
     more = f"; the first {len(shown)} are shown" if len(shown) < len(records) else ""
     say(console, f"{len(records)} of {max(sweep.trials, len(records))} trials: {said}; {total} of training{more}")
     _say_best(plan, folder, records, best=best, console=console)
+
+
+def table(plan: Plan, records: Sequence[TrialRecord], *, best: Sequence[int], epochs: Sequence[int]) -> Table:
+    """Return one row a trial; a narrow terminal breaks the headings, and no figure."""
+    names = short_names(plan.sweep.space)
+    rows = [
+        [
+            f"{record.number}{' *' if record.number in best else ''}",
+            record.state,
+            *([number_text(value) for value in record.values] or [""] * len(plan.sweep.objectives)),
+            *(_short(record.params.get(key, "")) for key in plan.sweep.space),
+            str(count),
+            "" if record.seconds is None else duration(record.seconds),
+        ]
+        for record, count in zip(records, epochs, strict=True)
+    ]
+    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    heads = ("trial", "state", *plan.sweep.objectives, *(names[key] for key in plan.sweep.space), "epochs", "time")
+    for index, head in enumerate(heads):
+        grid.add_column(head, overflow="fold", min_width=max((len(row[index]) for row in rows), default=0))
+    for row in rows:
+        grid.add_row(*row)
+    return grid
 
 
 def _short(value: Any) -> str:

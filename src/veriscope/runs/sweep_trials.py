@@ -77,8 +77,9 @@ class SweepTrials:
         if self._begun:
             return True
         records = self._study.records()
-        hopeless = self._num_failed >= HOPELESS and not any(came_to_something(record) for record in records)
-        return len(records) < self._plan.sweep.trials and not hopeless and time.monotonic() < self._deadline
+        if len(records) >= self._plan.sweep.trials or is_hopeless(records, num_failed=self._num_failed):
+            return False
+        return time.monotonic() < self._deadline
 
     def _next(self) -> Job | None:
         """Return the job of the next trial, one that was begun first; None where there is nothing to run for it."""
@@ -101,14 +102,14 @@ class SweepTrials:
         except VeriscopeError as error:  # two values that don't go together, or its files were tampered with
             self._failed(number, str(error), seconds=0.0)
             return None
+        if where == "complete":
+            self._completed(number)
+            self._estimate.after_run(trial_seconds(place, self._configs[number]))
+            return None
         if self._study.is_stopped(number):
             seconds = trial_seconds(place, self._configs[number])
             self._study.prune(number, seconds=seconds)
             self._estimate.after_run(seconds)
-            return None
-        if where == "complete":
-            self._completed(number)
-            self._estimate.after_run(trial_seconds(place, self._configs[number]))
             return None
         say(self._console, f"trial {number}{' goes on' if where == 'begun' else ''}: {params_text(params)}")
         if where == "begun":
@@ -126,21 +127,31 @@ class SweepTrials:
                 epochs = config.planned_epochs * (config.split.num_folds if config.split.all_folds else 1)
                 say(self._console, self._estimate.after_epoch(epoch_s, num_epochs=epochs))
                 self._timed = True
-        objective = self._plan.sweep.objectives[0]
-        if len(self._plan.sweep.objectives) > 1 or objective not in LOGGED or number in self._stopping:
-            return
+        if number not in self._stopping and self._report(number):
+            self._stopping.add(number)
+            pool.stop(job)
+
+    def _report(self, number: int, *, ended: bool = False) -> bool:
+        """Tell the study what the trial has logged since; return whether it should be stopped, and say so.
+
+        A trial that has `ended` isn't stopped any more; its last epochs are told all the same.
+        """
+        objective, config = self._plan.sweep.objectives[0], self._configs[number]
+        if len(self._plan.sweep.objectives) > 1 or objective not in LOGGED:
+            return False
         values: list[float] = []
         with contextlib.suppress(RunError):  # a file is damaged: the trial will say so itself
-            values = logged(place, config, metric=objective)
-        if len(values) > self._num_reported.get(number, 0):
-            self._num_reported[number] = len(values)
-            num_steps = config.split.num_folds if config.split.all_folds else config.planned_epochs
-            if self._study.report(number, values, num_steps=num_steps):
-                after = f"fold {len(values) - 1}" if config.split.all_folds else f"epoch {len(values)}"
-                what = f"{objective} {number_text(values[-1])} is behind the others"
-                say(self._console, f"trial {number} is stopped after {after}: {what} ({self._plan.sweep.pruning.name})")
-                self._stopping.add(number)
-                pool.stop(job)
+            values = logged(trial_folder(self._folder, number), config, metric=objective)
+        if len(values) <= self._num_reported.get(number, 0):
+            return False
+        self._num_reported[number] = len(values)
+        num_steps = config.split.num_folds if config.split.all_folds else config.planned_epochs
+        if not self._study.report(number, values, num_steps=0 if ended else num_steps):
+            return False
+        after = f"fold {len(values) - 1}" if config.split.all_folds else f"epoch {len(values)}"
+        what = f"{objective} {number_text(values[-1])} is behind the others"
+        say(self._console, f"trial {number} is stopped after {after}: {what} ({self._plan.sweep.pruning.name})")
+        return True
 
     def _record(self, ended: Ended) -> None:
         number = _number(ended.job)
@@ -156,6 +167,7 @@ class SweepTrials:
         self._timed = True
 
     def _completed(self, number: int, *, seconds: float = 0.0) -> None:
+        self._report(number, ended=True)
         place, sweep = trial_folder(self._folder, number), self._plan.sweep
         config = self._configs[number]
         seconds = trial_seconds(place, config, measured_s=seconds)
@@ -181,9 +193,9 @@ class SweepTrials:
         )
 
 
-def came_to_something(record: TrialRecord) -> bool:
-    """Whether the trial trained: it is complete, or was stopped because others are better."""
-    return record.state in ("complete", "pruned")
+def is_hopeless(records: Sequence[TrialRecord], *, num_failed: int) -> bool:
+    """Whether so many trials of this start have failed, and none ever came to anything, that the next would too."""
+    return num_failed >= HOPELESS and all(record.state in ("failed", "unfinished") for record in records)
 
 
 def _number(job: Job) -> int:
