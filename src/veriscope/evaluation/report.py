@@ -96,6 +96,8 @@ def write_report(
     """Write report.html and report.json into `folder`, each whole or not at all; return the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     content = report_dict(judgement, table=table, facts=facts)
+    if folds is not None:
+        content["kind"] = "cross-validation"
     write_text(folder / JSON_NAME, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     page = render(judgement, table=table, pictures=pictures, tiles=tiles, facts=facts, folds=folds)
     write_text(folder / HTML_NAME, page)

@@ -99,7 +99,10 @@ def resume_crossval(config: RunConfig, folder: RunFolder) -> None:
         VeriscopeError: what the user can mend.
 
     """
-    overrides = [str(override) for override in folder.load_provenance().get("overrides", [])]
+    provenance = folder.load_provenance()
+    if "overrides" not in provenance:
+        raise RunError(f"'{folder.path}' was killed before its first fold began: remove it, and type its command again")
+    overrides = [str(override) for override in provenance["overrides"]]
     found = differences(config, compose_run(overrides))
     if found:
         raise RunError(
