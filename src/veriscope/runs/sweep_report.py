@@ -1,9 +1,8 @@
-"""What a sweep came to: a table on the terminal, trials.csv, summary.json and pictures."""
+"""What a sweep came to: a table on the terminal, trials.csv, sweep.json and pictures."""
 
 import csv
 import io
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from veriscope.config.command import override
-from veriscope.config.sweep import key_of
+from veriscope.config.command import data_words, override
 from veriscope.evaluation.plots import save_png
 from veriscope.files import write_text
 from veriscope.progress import say
@@ -30,7 +28,7 @@ _ROWS_SHOWN = 30
 
 
 def write_sweep_report(plan: Plan, folder: RunFolder, study: Study, *, console: Console) -> None:
-    """Write trials.csv, summary.json and figures/*.png of the trials that are there, and show them."""
+    """Write trials.csv, sweep.json and figures/*.png of the trials that are there, and show them."""
     records, best = study.records(), study.best()
     importances = {
         objective: study.importance(index) if best else "no trial is complete"
@@ -38,12 +36,12 @@ def write_sweep_report(plan: Plan, folder: RunFolder, study: Study, *, console: 
     }
     write_text(folder.path / "trials.csv", trials_csv(plan, records))
     summary = summary_record(plan, folder, records, best=best, importances=importances)
-    write_text(folder.path / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_text(folder.path / "sweep.json", json.dumps(summary, indent=2) + "\n")
     undrawn = _draw(plan, folder, records, best=best, importances=importances)
     _show(plan, folder, records, best=best, console=console)
     for line in undrawn:
         say(console, line)
-    say(console, f"all trials: {folder.path / 'trials.csv'}, {folder.path / 'summary.json'}")
+    say(console, f"all trials: {folder.path / 'trials.csv'}, {folder.path / 'sweep.json'}")
 
 
 def trials_csv(plan: Plan, records: Sequence[TrialRecord]) -> str:
@@ -68,7 +66,7 @@ def summary_record(
     best: Sequence[int],
     importances: Mapping[str, dict[str, float] | str],
 ) -> dict[str, Any]:
-    """Return what summary.json holds."""
+    """Return what sweep.json holds."""
     complete = [record for record in records if record.state == "complete"]
     return {
         "schema_version": 1,
@@ -222,19 +220,13 @@ def _say_best(
         say(console, f"  {plan.typed(record.params)}")
         if place.bundle.is_dir():
             say(console, f"  bundle: {place.bundle}")
-            say(console, f"  python evaluate.py {override('bundle', place.bundle)} {_data_words(plan)}")
+            say(
+                console,
+                f"  python evaluate.py {override('bundle', place.bundle)} {data_words(plan.words, name=plan.base.data.name)}",
+            )
         elif plan.base.split.all_folds:
             say(console, f"  report: {place.path / 'report.html'}")
     if best:
         say(console, _optimism(plan, records))
         if plan.base.split.all_folds:
             say(console, "To ship it, train it without split=kfold.")
-
-
-def _data_words(plan: Plan) -> str:
-    """Return what evaluate.py has to be told of the data: everything that the runs were told of it."""
-    said = [word.lstrip("+") for word in plan.words if key_of(word).split(".")[0] == "data"]
-    said += [word.lstrip("+") for word in plan.words if key_of(word) in ("paths.data", "paths.cache")]
-    if not any(word.startswith("data=") for word in said):
-        said.insert(0, f"data={plan.base.data.name}")  # an experiment's
-    return shlex.join(said)

@@ -211,7 +211,7 @@ def test_the_report_is_written_of_whatever_there_is(
     rows = list(csv.DictReader((tmp_path / "trials.csv").open()))
     assert [row["state"] for row in rows] == ["complete"] * num_trials + ["failed"]
     assert rows[-1]["reason"] == "the loss is nan"
-    assert (tmp_path / "summary.json").is_file()
+    assert (tmp_path / "sweep.json").is_file()
     pictures = {file.name for file in (tmp_path / "figures").glob("*.png")}
     if num_trials < 2:
         assert "no parallel coordinates: it takes two complete trials" in said

@@ -72,14 +72,14 @@ def test_a_cross_validation_counts_by_its_means(tmp_path: Path) -> None:
     assert logged(folder, config, metric="val/auroc") == [0.6], "fold 2 counts when fold 1 does"
     RunFolder(tmp_path / "fold_1").save_progress(Progress(data_hash="abc", complete=True))
     assert logged(folder, config, metric="val/auroc") == pytest.approx([0.6, 0.55, 2 / 3])
-    with pytest.raises(RunError, match=r"summary\.json' is missing"):
+    with pytest.raises(RunError, match=r"crossval\.json' is missing"):
         outcome(folder, config, objectives=["val/auroc"], data_hash="abc")
     summary = {
         "data_hash": "abc",
         "metrics": {"auroc": {"mean": 0.7}},
         "folds": [{"images_per_s": s} for s in (1, 2, 6)],
     }
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    (tmp_path / "crossval.json").write_text(json.dumps(summary))
     assert outcome(folder, config, objectives=["val/auroc", "images_per_s"], data_hash="abc") == (0.7, 3.0)
     with pytest.raises(RunError, match="eer is undefined"):
         outcome(folder, config, objectives=["eer"], data_hash="abc")
