@@ -165,7 +165,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
     if "--help" in words or "-h" in words:
         arguments.show_help()
         return 0
-    dry_run = arguments.dry_run or "--dry-run" in words
+    dry_run = arguments.dry_run or "--dry-run" in words or "dry_run=true" in words
     words = [word for word in words if word != "--dry-run"]
     wrong = next((word for word in words if "=" not in word and not word.startswith("~")), None)
     if wrong is not None:

@@ -46,6 +46,13 @@ class Progress(Frozen):
         return sum(phase.steps for phase in self.phases.values())
 
 
+# What provenance.json says of the hardware's part in a result: where a setting is 'auto', it decides these.
+HARDWARE_FACTS = ("precision", "effective_batch_size", "lr_factor")
+
+# What is written before config.yaml, which says that a run has begun: a process that is killed in between leaves them.
+_BEGINNING = {"provenance.json", "dirty.diff", "split.parquet", "folds.parquet", "preview.png"}
+
+
 @dataclass(frozen=True, slots=True)
 class RunFolder:
     """The paths of one run."""
@@ -111,7 +118,7 @@ class RunFolder:
 
         A resumed run keeps what its first start said; each later start is added under `resumed`.
         """
-        first = self.load_provenance()
+        first = self.load_provenance() if self.config.exists() else {}
         if first:
             number = 1 + len(first.setdefault("resumed", []))
             first["resumed"].append(facts)
@@ -207,7 +214,8 @@ def create_run_folder(config: RunConfig, *, multirun_dir: Path | None) -> RunFol
         if chosen is not None:
             chosen.mkdir(parents=True, exist_ok=True)
             # A name that begins with a dot: the lock, or half a file, of a run that was killed as it began.
-            if any(not file.name.startswith(".") for file in chosen.iterdir()):
+            names = {file.name for file in chosen.iterdir() if not file.name.startswith(".")}
+            if names - _BEGINNING or RunFolder(chosen).config.exists():
                 raise RunError(
                     f"paths.run_dir '{chosen}' is not empty; choose another, or go on with it: "
                     f"{RunFolder(chosen).resume_command}"

@@ -46,12 +46,15 @@ def wandb_run(
         raise ConfigError(f"a W&B agent started this run, which can't be recorded ({reason}); the agent would wait")
     id_file = folder / _ID_NAME
     known = id_file.read_text(encoding="utf-8").strip() if id_file.is_file() else ""
+    own_id = known or secrets.token_hex(4)
+    if not known and not by_agent:
+        write_text(id_file, own_id)  # before W&B hears of it: after a kill the run goes on under the same id
     _drop_empty(folder)
     run = wandb.init(
         # An agent names its runs' project and id by itself.
         project=None if by_agent else config.project,
         entity=None if by_agent else config.entity,
-        id=None if by_agent else (known or secrets.token_hex(4)),
+        id=None if by_agent else own_id,
         group=config.group,
         job_type=job_type or config.job_type,
         tags=list(config.tags),
@@ -66,8 +69,6 @@ def wandb_run(
         # Without the server a resumed run counts its steps from 0 again, and W&B drops what seems to be the past.
         # Milliseconds since the first start are ahead of any number of logged steps.
         run.log({"resumed": 1}, step=int(1000 * (time.time() - id_file.stat().st_mtime)))
-    elif not known:
-        write_text(id_file, run.id)
     where = f"offline ({reason}); later: wandb sync {folder}/wandb/offline-run-*" if offline else f"at {run.url}"
     say(console, f"W&B records {where}")
     exit_code = 1

@@ -146,7 +146,7 @@ def test_a_multirun_on_two_devices_is_expanded_once_and_survives_a_failed_point(
     ]  # fmt: skip
 
     again = subprocess.run(words, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True)
-    assert "2 runs, one at a time; 1 are complete" in again.stderr
+    assert "2 runs, one at a time; 1 is complete" in again.stderr
 
 
 def test_every_point_is_checked_before_the_first_starts(pictures: Path, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.integration.runs import ROOT, Train, command, history, same, weights
-from veriscope.training.run_folder import RunFolder
 
+from veriscope.run_folder import RunFolder
 from veriscope.training.launch import _free_port
 
 # As `srun` and torchrun leave it for the second of four tasks. Nothing answers at that address.

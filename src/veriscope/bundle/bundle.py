@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-import os
 import shutil
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,7 +164,7 @@ def save_bundle(
     """
     _check_ensemble(detector, ensemble)
     _refuse_taken(folder, overwrite=overwrite)
-    temporary = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
+    temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:12]}.tmp"
     try:
         temporary.mkdir(parents=True)
         save_file(_plain_state(detector), temporary / WEIGHTS_NAME, metadata={"format": "pt"})
@@ -294,7 +294,7 @@ def _move_into_place(temporary: Path, folder: Path) -> None:
     if not folder.exists():
         temporary.rename(folder)
         return
-    old = folder.parent / f".{folder.name}.{os.getpid()}.old"
+    old = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:12]}.old"
     folder.rename(old)
     try:
         temporary.rename(folder)

@@ -1,8 +1,6 @@
 """Pictures over the folds of a cross-validation."""
 
-import csv
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -44,18 +42,16 @@ def fold_roc_picture(tables: Sequence[PredictionTable]) -> Picture:
 
 
 @styled
-def fold_history_picture(histories: Sequence[Path]) -> Picture:
-    """Return val AUROC over the epochs of every fold, out of their history.csv; a ring marks the best epoch."""
+def fold_history_picture(histories: Sequence[Sequence[Mapping[str, str]]], *, kept: Sequence[int]) -> Picture:
+    """Return val AUROC over the epochs of every fold, out of the rows of their history.csv; a ring marks the epoch that
+    was kept, by its index."""
     picture, axes = blank("AUROC on each fold's val")
-    for number, file in enumerate(histories):
-        with file.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+    for number, (rows, best) in enumerate(zip(histories, kept, strict=True)):
         epochs = [int(row["epoch"]) + 1 for row in rows]
         values = [float(row["val/auroc"]) for row in rows]
         colour = (FAKE_COLOUR, REAL_COLOUR, THIRD_COLOUR, MUTED)[number % 4]
         style = ("-", "--", ":", "-.")[number // 4 % 4]
         axes.plot(epochs, values, style, color=colour, marker="o", markersize=2.5, label=f"fold {number}")
-        best = int(np.argmax(values))
         axes.plot(epochs[best], values[best], "o", markersize=8, markerfacecolor="none", color=colour)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -27,7 +27,7 @@ from veriscope.runs.fold_report import write_fold_report
 from veriscope.runs.pool import Job
 from veriscope.runs.results import run_seconds
 from veriscope.runs.slots import slots
-from veriscope.runs.standing import differences, standing
+from veriscope.standing import differences, standing
 from veriscope.tracking import record_whole
 from veriscope.types import CLASS_NAMES
 
@@ -99,10 +99,7 @@ def resume_crossval(config: RunConfig, folder: RunFolder) -> None:
         VeriscopeError: what the user can mend.
 
     """
-    provenance = folder.load_provenance()
-    if "overrides" not in provenance:
-        raise RunError(f"'{folder.path}' was killed before its first fold began: remove it, and type its command again")
-    overrides = [str(override) for override in provenance["overrides"]]
+    overrides = [str(override) for override in folder.load_provenance().get("overrides", [])]
     found = differences(config, compose_run(overrides))
     if found:
         raise RunError(
@@ -122,14 +119,14 @@ def cross_validate(config: RunConfig, folder: RunFolder, folds: PreparedFolds, *
     """
     console = Console(stderr=True)
     with folder.locked(), naming_the_way_on(folder):
-        if not folder.config.exists():
-            folder.save_config(config)
         _record(folder, folds)
         say(console, f"{config.model.name} on {config.data.name}: {folds.describe()}")
         say(console, f"cross-validation: {folder.path}")
         commit = source_commit()
         facts = collect(seed=config.seed, data_hash=folds.manifest.content_hash, commit=commit)
         folder.save_provenance({**facts, "overrides": list(overrides)}, diff=commit.diff)
+        if not folder.config.exists():
+            folder.save_config(config)  # the last of what it begins with
         try:
             _run_folds(config, folder, overrides=overrides, console=console)
         except KeyboardInterrupt:
@@ -160,7 +157,7 @@ def cross_validate(config: RunConfig, folder: RunFolder, folds: PreparedFolds, *
 def _record(folder: RunFolder, folds: PreparedFolds) -> None:
     """Write folds.parquet once; afterwards the data must be the same."""
     file = folder.path / RECORD_NAME
-    if file.exists():
+    if file.exists() and folder.config.exists():
         refuse_changed_data(file, folds.manifest)
         return
     numbers = [None if number == OUTSIDE_FOLDS else int(number) for number in folds.numbers]

@@ -20,7 +20,8 @@ class Estimate:
         if len(self._seconds) == self._num_runs:
             return f"{text}; all are complete"
         if self._seconds:
-            return f"{text}; {len(self._seconds)} are complete. {self._left(todo)}"
+            verb = "is" if len(self._seconds) == 1 else "are"
+            return f"{text}; {len(self._seconds)} {verb} complete. {self._left(todo)}"
         return f"{text}; how long they take is said after the first epoch of the first"
 
     def after_epoch(self, epoch_s: float, *, num_epochs: int) -> str:

@@ -24,12 +24,12 @@ from veriscope.evaluation.predictions import PredictionTable
 from veriscope.evaluation.report import FoldsSection, ReportFacts, write_report
 from veriscope.files import write_text
 from veriscope.progress import say
-from veriscope.run_folder import RunFolder
+from veriscope.run_folder import HARDWARE_FACTS, RunFolder
 from veriscope.runs.aggregate import Spread, spread
 from veriscope.runs.estimate import duration
 from veriscope.runs.pooled import FoldJudged, judge_folds, pool
-from veriscope.runs.results import CROSSVAL_NAME, RunResult, read_run
-from veriscope.runs.standing import config_hash
+from veriscope.runs.results import CROSSVAL_NAME, RunResult, best_epoch, history_rows, read_run
+from veriscope.standing import config_hash
 from veriscope.types import DEFAULT_THRESHOLD
 
 _SHOWN = ("auroc", "ap", "accuracy", "balanced_accuracy", "recall", "specificity", "eer", "log_loss")
@@ -73,7 +73,11 @@ def write_fold_report(
     runs = [read_run(fold) for fold in folds]
     judged = judge_folds([PredictionTable.read(run.folder.validation) for run in runs])
     ids = np.array(manifest.table["path"].to_pylist(), dtype=object)
-    table = pool(judged, expected=[set(ids[numbers == fold.number]) for fold in judged])
+    table = pool(
+        judged,
+        expected=[set(ids[numbers == fold.number]) for fold in judged],
+        data_hash=manifest.content_hash,
+    )
     judgement = judge(table, thresholds={"default": DEFAULT_THRESHOLD}, seed=config.seed)
     over, tuned = spreads(judged)
     table.write(folder.path)
@@ -152,11 +156,12 @@ def _pictures(
     folder: RunFolder, folds: Sequence[FoldJudged], runs: Sequence[RunResult], table: PredictionTable
 ) -> dict[str, Picture]:
     """Return the pooled pictures, with the ROC curve of every fold in place of the pooled one."""
-    histories = [run.folder.history for run in runs]
+    histories = [history_rows(run.folder) for run in runs]
+    kept = [best_epoch(rows, monitor=run.config.callbacks.monitor) for rows, run in zip(histories, runs, strict=True)]
     found = plots.figures(table, {"default": DEFAULT_THRESHOLD})
     own = {
         "roc": fold_plots.fold_roc_picture([fold.table for fold in folds]),
-        "history": fold_plots.fold_history_picture(histories),
+        "history": fold_plots.fold_history_picture(histories, kept=kept),
     }
     return {**found, **own}
 
@@ -169,6 +174,7 @@ def _facts(config: RunConfig, folder: RunFolder, manifest: Manifest, runs: Seque
         data_name=config.data.name,
         subset=f"Judged out of fold: {num_folds} models, each on the part of the pictures that it had not learned.",
         notices=(SYNTHETIC_NOTICE,) if config.data.kind == "synthetic" else (),
+        warnings=unlike(runs),
         data={
             "data_set": config.data.name,
             "files": len(manifest),
@@ -182,6 +188,16 @@ def _facts(config: RunConfig, folder: RunFolder, manifest: Manifest, runs: Seque
         }
         | {"config_hash": config_hash(config), "training_time": duration(sum(run.seconds for run in runs))},
     )
+
+
+def unlike(runs: Sequence[RunResult]) -> tuple[str, ...]:
+    """Return what has to be said where 'auto' came to something else in one fold than in another."""
+    found = []
+    for key in HARDWARE_FACTS:
+        values = sorted({run.hardware.get(key, "unknown") for run in runs})
+        if len(values) > 1:
+            found.append(f"The folds were not trained alike: {key.replace('_', ' ')} {' and '.join(values)}.")
+    return tuple(found)
 
 
 def _section(

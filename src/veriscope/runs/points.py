@@ -18,9 +18,9 @@ from veriscope.runs.batch import list_commands, logger_words, run_all
 from veriscope.runs.estimate import Estimate
 from veriscope.runs.pool import Job
 from veriscope.runs.results import run_seconds
-from veriscope.runs.slots import slots
-from veriscope.runs.standing import standing
+from veriscope.runs.slots import slots_for
 from veriscope.runs.summary import summarise
+from veriscope.standing import standing
 from veriscope.tracking import record_whole
 
 _OWN = ("paths.run_dir", "dry_run")
@@ -65,9 +65,7 @@ def run_points(points: Sequence[Point], *, folder: Path, workers: int | None) ->
     if any(point.config.dry_run for point in points):
         list_commands([_job(point, folder, points) for point in points], console=Console())
         return
-    # Points may differ in their number of devices: a place is big enough for the largest.
-    largest = max((point.config.trainer for point in points), key=lambda trainer: _devices(trainer.devices))
-    places = slots(largest, workers=workers, key="hydra.launcher.workers")
+    places = slots_for([point.config for point in points], workers=workers, key="hydra.launcher.workers")
     jobs, known_s = [], []
     for point in points:
         where = standing(RunFolder(point.folder), point.config)
@@ -134,7 +132,3 @@ def _job(point: Point, folder: Path, points: Sequence[Point], *, resumed: bool =
         folder=point.folder,
         log=point.folder.parent / f"{point.folder.name}.log",
     )
-
-
-def _devices(devices: int | str) -> int:
-    return devices if isinstance(devices, int) else 0

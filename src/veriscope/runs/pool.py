@@ -22,6 +22,7 @@ from veriscope.errors import printable
 from veriscope.processes import child_environment
 from veriscope.progress import say
 
+_AGENT = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
 POLL_S = 0.2
 GRACE_S = 20.0  # to close loggers and loaders in
 
@@ -104,7 +105,7 @@ class Pool:
             offset = log.tell()
             process = subprocess.Popen(
                 train_command(job.words),
-                env={**child_environment(), "PYTHONUNBUFFERED": "1", **slot},
+                env={**child_environment(_own()), "PYTHONUNBUFFERED": "1", **slot},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -143,6 +144,11 @@ class Pool:
                     running.said = text.removeprefix("error: ")
                 if text and not text.startswith(" "):  # a run's closing advice is about itself alone: the log has it
                     say(self.console, f"{running.job.name} | {text}")
+
+
+def _own() -> dict[str, str]:
+    """Return this process's environment without the run that a W&B agent gave it: that one is not each child's."""
+    return {name: value for name, value in os.environ.items() if name not in _AGENT}
 
 
 def _signal(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:

@@ -18,8 +18,10 @@ from veriscope.types import DEFAULT_THRESHOLD, Calibration, Threshold
 class FoldJudged:
     """One fold's val, calibrated by the other folds.
 
-    `table` holds logits divided by `calibration`'s temperature, so that folds rank on one scale. `figures` are at 0.5,
-    `tuned` at `threshold`; temperature and threshold were fitted on the other folds alone.
+    `table` holds logits divided by `calibration`'s temperature: the fold's own scale, the root mean square of its
+    logits, times a temperature that was fitted on the other folds' scaled logits. The scale needs no labels, and
+    without it a model that is surer than the others would rank all its pictures before and after theirs. `figures` are
+    at 0.5, `tuned` at `threshold`, which the other folds chose.
     """
 
     number: int
@@ -36,12 +38,14 @@ def judge_folds(tables: Sequence[PredictionTable]) -> list[FoldJudged]:
     The runs' own temperatures and thresholds were fitted on the very pictures that they would be reported on.
     """
     judged = []
+    scales = [_scale(table) for table in tables]
     for number, table in enumerate(tables):
-        others = [other for index, other in enumerate(tables) if index != number]
-        labels = np.concatenate([other.labels for other in others])
-        logits = np.concatenate([other.logits for other in others])
-        calibration = fit_temperature(labels, logits, fitted_on="the other folds")
-        scores = np.array([calibration.score(logit) for logit in logits])
+        others = [index for index in range(len(tables)) if index != number]
+        labels = np.concatenate([tables[index].labels for index in others])
+        scaled = np.concatenate([tables[index].logits / scales[index] for index in others])
+        shared = fit_temperature(labels, scaled, fitted_on="the other folds")
+        scores = np.array([shared.score(logit) for logit in scaled])
+        calibration = shared.model_copy(update={"temperature": shared.temperature * scales[number]})
         threshold = choose_threshold(labels, scores, chosen_on="the other folds")
         own = _calibrated(table, calibration, number=number)
         judged.append(
@@ -57,14 +61,25 @@ def judge_folds(tables: Sequence[PredictionTable]) -> list[FoldJudged]:
     return judged
 
 
-def pool(folds: Sequence[FoldJudged], *, expected: Sequence[set[str]]) -> PredictionTable:
+def _scale(table: PredictionTable) -> float:
+    """Return the root mean square of the logits; 1 where all are 0."""
+    return float(np.sqrt(np.mean(table.logits**2))) or 1.0
+
+
+def pool(folds: Sequence[FoldJudged], *, expected: Sequence[set[str]], data_hash: str) -> PredictionTable:
     """Return the rows of all folds as one table; `expected` holds the ids that each fold has to validate.
 
     Raises:
-        RunError: a fold judged other pictures than its own: its run began on other data, or its files were mixed up.
+        RunError: a fold judged other data than that of `data_hash`, or other pictures than its own: its run began on
+            other data, or its files were mixed up.
 
     """
     for fold, wanted in zip(folds, expected, strict=True):
+        if fold.table.meta.data_hash != data_hash:
+            raise RunError(
+                f"fold {fold.number} was trained on other data than there is now (hash "
+                f"{str(fold.table.meta.data_hash)[:12]}, now {data_hash[:12]}); bring it back, or train the fold anew"
+            )
         found = set(fold.table.table["id"].to_pylist())
         if found != wanted:
             raise RunError(

@@ -3,14 +3,16 @@
 import csv
 import json
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from veriscope.config.schema import RunConfig
+from veriscope.config.sweep import LOGGED
 from veriscope.errors import RunError
 from veriscope.evaluation.metrics import METRICS, Scores
-from veriscope.run_folder import RunFolder
+from veriscope.run_folder import HARDWARE_FACTS, RunFolder
 
 # Tuned on val itself, the threshold "val" flatters the figures at it; 0.5 was never tuned.
 JUDGED_AT = "default"
@@ -19,7 +21,8 @@ CROSSVAL_NAME = "crossval.json"
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """One run of many. `figures` are of val, at the threshold 0.5; empty unless the run is complete."""
+    """One run of many. `figures` are of val, at the threshold 0.5; empty unless the run is complete. `hardware` holds
+    what 'auto' came to (HARDWARE_FACTS)."""
 
     name: str
     folder: RunFolder
@@ -28,6 +31,8 @@ class RunResult:
     figures: Scores
     seconds: float
     images_per_s: float | None
+    data_hash: str
+    hardware: dict[str, str]
 
 
 def read_run(folder: RunFolder) -> RunResult:
@@ -39,6 +44,7 @@ def read_run(folder: RunFolder) -> RunResult:
     """
     progress = folder.load_progress()
     complete = progress is not None and progress.complete
+    provenance = folder.load_provenance()
     speeds = [float(row["images_per_s"]) for row in history_rows(folder)]
     return RunResult(
         name=folder.path.name,
@@ -48,6 +54,8 @@ def read_run(folder: RunFolder) -> RunResult:
         figures=_figures(folder) if complete else {},
         seconds=run_seconds(folder),
         images_per_s=statistics.median(speeds) if speeds else None,
+        data_hash="" if progress is None else progress.data_hash,
+        hardware={key: str(provenance[key]) for key in HARDWARE_FACTS if key in provenance},
     )
 
 
@@ -79,8 +87,16 @@ def read_figures(file: Path) -> Scores:
 
 
 def run_seconds(folder: RunFolder) -> float:
-    """Return the time that the epochs took; start and end of the run come on top."""
-    return sum(float(row["seconds"]) for row in history_rows(folder))
+    """Return the time that the epochs took, of a cross-validation those of all folds; start and end come on top."""
+    own = sum(float(row["seconds"]) for row in history_rows(folder))
+    return own + sum(run_seconds(RunFolder(fold)) for fold in sorted(folder.path.glob("fold_*")) if fold.is_dir())
+
+
+def best_epoch(rows: Sequence[Mapping[str, str]], *, monitor: str) -> int:
+    """Return the index of the epoch that ships: the one with the best `monitor`, of equals the latest."""
+    sign = 1 if LOGGED[monitor] == "maximize" else -1
+    known = [(sign * float(row[monitor]), index) for index, row in enumerate(rows) if row[monitor] not in ("", "nan")]
+    return max(known, default=(0.0, len(rows) - 1))[1]
 
 
 def history_rows(folder: RunFolder) -> list[dict[str, str]]:

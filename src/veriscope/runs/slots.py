@@ -1,9 +1,32 @@
 """Who gets which GPU: every run its own, so that runs side by side don't share one."""
 
 import os
+from collections.abc import Sequence
 
-from veriscope.config.schema import TrainerConfig
+from veriscope.config.schema import RunConfig, TrainerConfig
 from veriscope.errors import ConfigError
+
+
+def slots_for(runs: Sequence[RunConfig], *, workers: int | None, key: str) -> list[dict[str, str]]:
+    """Return places that are big enough for the largest of `runs`; a run may be a cross-validation with workers of its
+    own. See `slots`.
+
+    Raises:
+        ConfigError: no GPU, or more workers than the GPUs allow; `key` names the setting.
+
+    """
+    on_gpu = [run for run in runs if run.trainer.accelerator != "cpu"]
+    if not on_gpu:
+        return slots(runs[0].trainer, workers=workers, key=key)
+    whole = next((run.trainer for run in on_gpu if run.trainer.devices == "auto"), None)
+    if whole is not None:
+        return slots(whole, workers=workers, key=key)
+    sizes = [_times(run) * run.trainer.devices for run in on_gpu if isinstance(run.trainer.devices, int)]
+    return slots(on_gpu[0].trainer.model_copy(update={"devices": max(sizes)}), workers=workers, key=key)
+
+
+def _times(run: RunConfig) -> int:
+    return (run.crossval.workers or 1) if run.split.all_folds else 1
 
 
 def slots(trainer: TrainerConfig, *, workers: int | None, key: str) -> list[dict[str, str]]:

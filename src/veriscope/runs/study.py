@@ -64,7 +64,7 @@ class Study:
 
     """
 
-    def __init__(self, config: SweepConfig, file: Path | None, *, num_epochs: int, places: int) -> None:
+    def __init__(self, config: SweepConfig, file: Path | None, *, num_steps: int, places: int) -> None:
         self._config = config
         self._places = places
         storage = None if file is None else _storage(file)
@@ -72,7 +72,7 @@ class Study:
             study_name="sweep",
             storage=storage,
             directions=list(config.directions),
-            pruner=_pruner(config.pruning, num_epochs=num_epochs),
+            pruner=_pruner(config.pruning, num_steps=num_steps),
             load_if_exists=True,
         )
         self._trials = {frozen.number: frozen._trial_id for frozen in self._study.get_trials(deepcopy=False)}
@@ -224,7 +224,7 @@ def _sampler(config: SweepConfig, *, number: int, places: int) -> optuna.sampler
         )
 
 
-def _pruner(config: PruningConfig, *, num_epochs: int) -> optuna.pruners.BasePruner:
+def _pruner(config: PruningConfig, *, num_steps: int) -> optuna.pruners.BasePruner:
     if config.name == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=config.startup_trials, n_warmup_steps=config.warmup_epochs)
     if config.name == "asha":
@@ -233,8 +233,8 @@ def _pruner(config: PruningConfig, *, num_epochs: int) -> optuna.pruners.BasePru
         )
     if config.name == "hyperband":
         return optuna.pruners.HyperbandPruner(
-            min_resource=min(config.warmup_epochs, num_epochs),
-            max_resource=num_epochs,
+            min_resource=min(config.warmup_epochs, num_steps),
+            max_resource=num_steps,
             reduction_factor=config.reduction_factor,
         )
     return optuna.pruners.NopPruner()

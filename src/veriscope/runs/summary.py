@@ -25,7 +25,7 @@ from veriscope.runs.ensemble import write_ensemble
 from veriscope.runs.estimate import duration
 from veriscope.runs.fold_report import spread_text, write_fold_report
 from veriscope.runs.results import RunResult, read_run
-from veriscope.runs.standing import essence
+from veriscope.standing import essence
 
 _REPEATS = ("seed", "split.fold")  # runs that differ in these alone ask the same question again
 _SHOWN = ("auroc", "accuracy", "recall", "specificity")
@@ -103,9 +103,12 @@ def varying(runs: Sequence[RunResult]) -> list[str]:
 def grouped(runs: Sequence[RunResult], varied: Sequence[str]) -> list[Group]:
     """Return the runs that ask the same question, group by group, with the spread of each figure over them."""
     by_setting: dict[str, tuple[dict[str, Any], list[RunResult]]] = {}
+    same_data = len({run.data_hash for run in runs}) == 1
     for run in runs:
         flat = essence(run.config)
         setting = {key: flat.get(key) for key in varied if key not in _REPEATS}
+        if not same_data:  # the same words, but other pictures: another question
+            setting["data_hash"] = run.data_hash[:12]
         by_setting.setdefault(json.dumps(setting, sort_keys=True), (setting, []))[1].append(run)
     return [Group(setting, tuple(members), _spreads(members)) for setting, members in by_setting.values()]
 
@@ -176,7 +179,7 @@ def _print(runs: Sequence[RunResult], varied: Sequence[str], groups: Sequence[Gr
                 value, span = spread_text(group.spreads.get(key))
                 parts.append(f"{_LABELS[key]} {value}" + (f" (95 % interval of the mean {span})" if span else ""))
             say(console, f"{group.name}: {len(group.runs)} runs, {', '.join(parts)}")
-    say(console, "figures of val, at the threshold 0.5; val also chose each run's best epoch")
+    say(console, "figures of val, at the threshold 0.5; val also chose each run's best epoch and its temperature")
 
 
 def _text(figures: Mapping[str, float | None], key: str) -> str:

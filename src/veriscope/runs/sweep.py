@@ -11,11 +11,11 @@ from veriscope.errors import RunError
 from veriscope.progress import say
 from veriscope.provenance import collect, source_commit
 from veriscope.run_folder import RunFolder, naming_the_way_on
-from veriscope.runs.slots import slots
+from veriscope.runs.slots import slots_for
 from veriscope.runs.study import Study
 from veriscope.runs.sweep_plan import Plan, check_space, make_folder, resume_command
 from veriscope.runs.sweep_report import write_sweep_report
-from veriscope.runs.sweep_trials import SweepTrials
+from veriscope.runs.sweep_trials import SweepTrials, is_hopeless
 from veriscope.runs.trials import log_file
 from veriscope.tracking import record_whole
 
@@ -32,7 +32,7 @@ def run_sweep(plan: Plan, found: RunFolder | None, *, words: Sequence[str], dry_
     """
     if found is None:
         check_space(plan)
-    places = slots(plan.base.trainer, workers=plan.sweep.workers, key="sweep.workers")
+    places = slots_for([plan.base], workers=plan.sweep.workers, key="sweep.workers")
     if dry_run or plan.base.dry_run:
         list_first(plan, found, num_places=len(places))
         return
@@ -58,7 +58,7 @@ def sweep(
         commit = source_commit()
         facts = collect(seed=plan.sweep.seed, data_hash=data_hash, commit=commit)
         folder.save_provenance({**facts, "overrides": list(words)}, diff=commit.diff)
-        study = Study(plan.sweep, folder.path / STUDY_NAME, num_epochs=plan.base.planned_epochs, places=len(places))
+        study = Study(plan.sweep, folder.path / STUDY_NAME, num_steps=plan.num_steps, places=len(places))
         say(console, f"sweep: {folder.path}")
         say(console, describe(plan))
         trials = SweepTrials(plan, folder, study, data_hash=data_hash, console=console)
@@ -69,7 +69,7 @@ def sweep(
             say(console, f"stopped; go on with: {resume_command(folder)}")
             raise
         write_sweep_report(plan, folder, study, console=console)
-        _refuse_without_any(plan, folder, study)
+        _refuse_failures(plan, folder, study, in_a_row=trials.num_failed_in_a_row)
         _record(plan, folder, study, console=console)
 
 
@@ -101,6 +101,8 @@ def describe(plan: Plan) -> str:
     )
     kind = f"a trial is a {base.split.num_folds}-fold cross-validation; " if base.split.all_folds else ""
     pruned = "no pruning" if sweep.pruning.name == "none" else f"pruning by {sweep.pruning.name}"
+    if sweep.pruning.name != "none" and sweep.pruning.warmup_epochs >= plan.num_steps:
+        pruned += f" (which stops none: sweep.pruning.warmup_epochs={sweep.pruning.warmup_epochs} of {plan.num_steps})"
     return (
         f"{base.model.name} on {base.data.name}: {sweep.trials} trials over {', '.join(sweep.space)}; wanted: {goals}; "
         f"{kind}{how}, {pruned}, seed {sweep.seed}"
@@ -111,7 +113,7 @@ def list_first(plan: Plan, folder: RunFolder | None, *, num_places: int) -> None
     """Print the commands that are known before any trial has ended; the others follow from results."""
     console = Console()
     if folder is not None:
-        study = Study(plan.sweep, folder.path / STUDY_NAME, num_epochs=plan.base.planned_epochs, places=num_places)
+        study = Study(plan.sweep, folder.path / STUDY_NAME, num_steps=plan.num_steps, places=num_places)
         records = study.records()
         unfinished = [record for record in records if record.state == "unfinished"]
         for record in unfinished:
@@ -119,7 +121,7 @@ def list_first(plan: Plan, folder: RunFolder | None, *, num_places: int) -> None
         num_new = max(0, plan.sweep.trials - len(records))
         say(Console(stderr=True), f"{len(unfinished)} trials to finish, {num_new} to come, {num_places} side by side")
         return
-    study = Study(plan.sweep, None, num_epochs=plan.base.planned_epochs, places=num_places)
+    study = Study(plan.sweep, None, num_steps=plan.num_steps, places=num_places)
     num_known = plan.sweep.trials
     if plan.sweep.sampler == "tpe":
         num_known = min(plan.sweep.startup_trials, plan.sweep.trials)
@@ -131,11 +133,12 @@ def list_first(plan: Plan, folder: RunFolder | None, *, num_places: int) -> None
     say(note, f"{num_places} side by side" + (f"; what the other {rest} try follows from these" if rest else ""))
 
 
-def _refuse_without_any(plan: Plan, folder: RunFolder, study: Study) -> None:
+def _refuse_failures(plan: Plan, folder: RunFolder, study: Study, *, in_a_row: int) -> None:
     records = study.records()
     failed = [record for record in records if record.state == "failed"]
-    if failed and len(failed) == len(records):
-        which = "all trials" if len(failed) >= plan.sweep.trials else f"the first {len(failed)} trials"
+    given_up = len(records) < plan.sweep.trials and is_hopeless(records, num_failed=in_a_row)
+    if given_up or (failed and len(failed) == len(records)):
+        which = f"{in_a_row} trials in a row" if given_up else "all trials"
         raise RunError(
             f"{which} failed, the last: {failed[-1].reason}\nAll that it said: {log_file(folder, failed[-1].number)}. "
             f"When this is mended, start anew, or try those that are left: {resume_command(folder)}"

@@ -15,7 +15,7 @@ from veriscope.config.sweep import SweepConfig, joined_words, key_of, split_word
 from veriscope.errors import ConfigError, RunError
 from veriscope.files import write_text
 from veriscope.run_folder import RunFolder, new_folder
-from veriscope.runs.standing import differences, flatten
+from veriscope.standing import differences, flatten
 from veriscope.types import Frozen
 
 _OWN = ("paths.run_dir", "dry_run", "logger.group", "logger.job_type")
@@ -35,6 +35,11 @@ class Plan(Frozen):
     sweep: SweepConfig
     words: tuple[str, ...]
     base: RunConfig
+
+    @property
+    def num_steps(self) -> int:
+        """After how many steps a trial is done, for pruning: epochs, of a cross-validation folds."""
+        return self.base.split.num_folds if self.base.split.all_folds else self.base.planned_epochs
 
     def save(self, folder: RunFolder) -> None:
         """Write it."""

@@ -220,10 +220,8 @@ def _say_best(
         say(console, f"  {plan.typed(record.params)}")
         if place.bundle.is_dir():
             say(console, f"  bundle: {place.bundle}")
-            say(
-                console,
-                f"  python evaluate.py {override('bundle', place.bundle)} {data_words(plan.words, name=plan.base.data.name)}",
-            )
+            data = data_words(plan.words, name=plan.base.data.name)
+            say(console, f"  python evaluate.py {override('bundle', place.bundle)} {data}")
         elif plan.base.split.all_folds:
             say(console, f"  report: {place.path / 'report.html'}")
     if best:

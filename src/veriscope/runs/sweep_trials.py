@@ -18,12 +18,13 @@ from veriscope.run_folder import RunFolder
 from veriscope.runs.batch import logger_words
 from veriscope.runs.estimate import Estimate, duration, first_epoch_s
 from veriscope.runs.pool import Ended, Job, Pool
-from veriscope.runs.standing import standing
 from veriscope.runs.study import Study, TrialRecord
 from veriscope.runs.sweep_plan import Plan, refuse_changed_conf
 from veriscope.runs.trials import log_file, logged, number_text, outcome, params_text, trial_folder, trial_seconds
+from veriscope.standing import standing
 
 HOPELESS = 3  # failures before anything else came of a trial: what is wrong is wrong with all
+BROKEN = 5  # failures one after the other, later: bad luck, or a full disk that would burn every trial that is left
 _FREED_S = 10.0  # the children of a sweep that was killed end within a second or two of it
 
 
@@ -39,7 +40,7 @@ class SweepTrials:
         self._configs: dict[int, RunConfig] = {}
         self._num_reported: dict[int, int] = {}
         self._stopping: set[int] = set()
-        self._num_failed = 0  # in this start
+        self.num_failed_in_a_row = 0  # in this start
         self._deadline = float("inf")
 
     def run(self, places: Sequence[Mapping[str, str]]) -> None:
@@ -77,7 +78,7 @@ class SweepTrials:
         if self._begun:
             return True
         records = self._study.records()
-        if len(records) >= self._plan.sweep.trials or is_hopeless(records, num_failed=self._num_failed):
+        if len(records) >= self._plan.sweep.trials or is_hopeless(records, num_failed=self.num_failed_in_a_row):
             return False
         return time.monotonic() < self._deadline
 
@@ -104,10 +105,10 @@ class SweepTrials:
             return None
         if where == "complete":
             self._completed(number)
-            self._estimate.after_run(trial_seconds(place, self._configs[number]))
+            self._estimate.after_run(trial_seconds(place))
             return None
         if self._study.is_stopped(number):
-            seconds = trial_seconds(place, self._configs[number])
+            seconds = trial_seconds(place)
             self._study.prune(number, seconds=seconds)
             self._estimate.after_run(seconds)
             return None
@@ -145,8 +146,7 @@ class SweepTrials:
         if len(values) <= self._num_reported.get(number, 0):
             return False
         self._num_reported[number] = len(values)
-        num_steps = config.split.num_folds if config.split.all_folds else config.planned_epochs
-        if not self._study.report(number, values, num_steps=0 if ended else num_steps):
+        if not self._study.report(number, values, num_steps=0 if ended else self._plan.num_steps):
             return False
         after = f"fold {len(values) - 1}" if config.split.all_folds else f"epoch {len(values)}"
         what = f"{objective} {number_text(values[-1])} is behind the others"
@@ -156,11 +156,12 @@ class SweepTrials:
     def _record(self, ended: Ended) -> None:
         number = _number(ended.job)
         place = RunFolder(ended.job.folder)
-        seconds = trial_seconds(place, self._configs[number], measured_s=ended.seconds)
+        seconds = trial_seconds(place, measured_s=ended.seconds)
         if ended.done:
             self._completed(number, seconds=seconds)
         elif self._study.is_stopped(number):
             self._study.prune(number, seconds=seconds)
+            self.num_failed_in_a_row = 0
         else:
             self._failed(number, ended.reason, seconds=seconds)
         say(self._console, self._estimate.after_run(seconds))
@@ -170,13 +171,14 @@ class SweepTrials:
         self._report(number, ended=True)
         place, sweep = trial_folder(self._folder, number), self._plan.sweep
         config = self._configs[number]
-        seconds = trial_seconds(place, config, measured_s=seconds)
+        seconds = trial_seconds(place, measured_s=seconds)
         try:
             values = outcome(place, config, objectives=sweep.objectives, data_hash=self._data_hash)
         except RunError as error:
             self._failed(number, str(error), seconds=seconds)
             return
         self._study.complete(number, values, seconds=seconds)
+        self.num_failed_in_a_row = 0
         came = ", ".join(
             f"{objective} {number_text(value)}" for objective, value in zip(sweep.objectives, values, strict=True)
         )
@@ -185,7 +187,7 @@ class SweepTrials:
         say(self._console, f"trial {number}: {came} in {duration(seconds)}{stand}")
 
     def _failed(self, number: int, reason: str, *, seconds: float) -> None:
-        self._num_failed += 1
+        self.num_failed_in_a_row += 1
         self._study.fail(number, reason, seconds=seconds)
         say(
             self._console,
@@ -194,8 +196,9 @@ class SweepTrials:
 
 
 def is_hopeless(records: Sequence[TrialRecord], *, num_failed: int) -> bool:
-    """Whether so many trials of this start have failed, and none ever came to anything, that the next would too."""
-    return num_failed >= HOPELESS and all(record.state in ("failed", "unfinished") for record in records)
+    """Whether so many trials of this start have failed one after the other that the next would too."""
+    never = all(record.state in ("failed", "unfinished") for record in records)
+    return num_failed >= (HOPELESS if never else BROKEN)
 
 
 def _number(job: Job) -> int:

@@ -11,7 +11,7 @@ from veriscope.config.schema import RunConfig
 from veriscope.config.sweep import LOGGED, SPEED
 from veriscope.errors import RunError
 from veriscope.run_folder import RunFolder
-from veriscope.runs.results import CROSSVAL_NAME, history_rows, read_figures, run_seconds
+from veriscope.runs.results import CROSSVAL_NAME, best_epoch, history_rows, read_figures, run_seconds
 
 
 def trial_folder(sweep: RunFolder, number: int) -> RunFolder:
@@ -90,7 +90,7 @@ def _run_outcome(folder: RunFolder, config: RunConfig, objectives: Sequence[str]
     rows = history_rows(folder)
     if progress is None or not rows:
         raise RunError(f"'{folder.path}' holds no finished run")
-    best = best_row(rows, monitor=config.callbacks.monitor)
+    best = rows[best_epoch(rows, monitor=config.callbacks.monitor)]
     figures = read_figures(folder.validation / "figures.json")
     values = []
     for objective in objectives:
@@ -119,19 +119,9 @@ def _folds_outcome(folder: RunFolder, config: RunConfig, objectives: Sequence[st
         raise RunError(f"'{file}' is missing or damaged ({type(error).__name__})") from None
 
 
-def best_row(rows: Sequence[Mapping[str, str]], *, monitor: str) -> Mapping[str, str]:
-    """Return the epoch that ships: the one with the best `monitor`, of equals the latest."""
-    sign = 1 if LOGGED[monitor] == "maximize" else -1
-    known = [(sign * _number(row[monitor]), index) for index, row in enumerate(rows)]
-    return rows[max((pair for pair in known if not math.isnan(pair[0])), default=(0.0, len(rows) - 1))[1]]
-
-
-def trial_seconds(folder: RunFolder, config: RunConfig, *, measured_s: float = 0.0) -> float:
+def trial_seconds(folder: RunFolder, *, measured_s: float = 0.0) -> float:
     """Return how long a trial took: as measured, or the time of its epochs where an earlier start had a part in it."""
-    runs: Iterable[RunFolder] = [folder]
-    if config.split.all_folds:
-        runs = [RunFolder(folder.path / f"fold_{number}") for number in range(config.split.num_folds)]
-    return max(measured_s, sum(run_seconds(run) for run in runs))
+    return max(measured_s, run_seconds(folder))
 
 
 def _number(value: Any) -> float:

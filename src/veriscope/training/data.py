@@ -75,7 +75,7 @@ def record_split(data: PreparedData, folder: RunFolder) -> None:
 
     """
     file = folder.path / "split.parquet"
-    if file.exists():
+    if file.exists() and folder.config.exists():
         refuse_changed_data(file, data.manifest)
         return
     parts = (("train", data.cut.train), ("val", data.cut.val), ("test", data.cut.test))

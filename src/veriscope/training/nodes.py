@@ -16,6 +16,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from veriscope.config.schema import RunConfig, TrainerConfig
 from veriscope.errors import ConfigError, RunError
 from veriscope.run_folder import RunFolder
+from veriscope.standing import flatten
 
 WAIT_S = 600.0  # nodes of one job start within minutes; each has to read its data first
 LOCALHOST = "127.0.0.1"
@@ -101,8 +102,7 @@ def wait_for_node_0(
 
     """
     deadline = time.monotonic() + limit_s
-    # The last file that is written before training begins.
-    while not (folder.path / "provenance.json").is_file():
+    while not folder.config.is_file():  # the last file that is written before training begins
         if time.monotonic() > deadline:
             raise RunError(
                 f"node 0 has begun no run in '{folder.path}' within {limit_s:.0f} seconds; has it been started, and do "
@@ -110,22 +110,14 @@ def wait_for_node_0(
             )
         time.sleep(0.5)
     provenance = folder.load_provenance()
-    theirs = {**_flat(folder.load_config().model_dump(mode="json")), **provenance}
-    ours = {**_flat(config.model_dump(mode="json")), **facts}
+    theirs = {**flatten(folder.load_config().model_dump(mode="json")), **provenance}
+    ours = {**flatten(config.model_dump(mode="json")), **facts}
     others = sorted(key for key in ours if ours[key] != theirs.get(key))
     if others:
         raise RunError(
             f"node {node.rank} differs from node 0 in {', '.join(others)}; every node needs the same command, the same "
             "data and as many devices"
         )
-
-
-def _flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one, the keys joined by dots."""
-    flat: dict[str, Any] = {}
-    for key, value in plain.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def worker_environment(node: Node, *, port: int, local_rank: int) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """From a validated configuration to a running training: in this process, or in one process for each device."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -10,7 +11,8 @@ from veriscope.config.schema import RunConfig
 from veriscope.models.detector import build_detector, check_model
 from veriscope.progress import say
 from veriscope.provenance import collect, source_commit
-from veriscope.run_folder import RunFolder, create_run_folder, naming_the_way_on
+from veriscope.run_folder import HARDWARE_FACTS, RunFolder, create_run_folder, naming_the_way_on
+from veriscope.standing import standing
 from veriscope.training.data import PreparedData, load_data, record_split
 from veriscope.training.fit import check_hardware, extra_callbacks, lightning_precision, run_training
 from veriscope.training.launch import launch_workers, num_processes
@@ -29,6 +31,16 @@ def start_training(config: RunConfig, *, overrides: Sequence[str], multirun_dir:
     if config.dry_run:
         say(Console(), typed([word for word in overrides if not word.lstrip("+").startswith("dry_run=")]))
         return
+    if multirun_dir is not None:  # a job of a cluster's launcher
+        config = _in_group(config, multirun_dir.parent.name)
+        begun = RunFolder(multirun_dir)
+        where = standing(begun, config)
+        if where == "complete":
+            say(Console(stderr=True), f"the run in '{begun.path}' is complete")
+            return
+        if where == "begun":
+            resume_training(config, begun, overrides=overrides)
+            return
     data = prepare(config)
     folder = new_folder(config, multirun_dir=multirun_dir)
     start_run(config, folder, data, overrides=overrides)
@@ -42,6 +54,14 @@ def resume_training(config: RunConfig, folder: RunFolder, *, overrides: Sequence
 
     """
     start_run(config, folder, load_data(config), overrides=overrides)
+
+
+def _in_group(config: RunConfig, group: str) -> RunConfig:
+    """Return the configuration with the group and job type that W&B is told, where it names none of its own."""
+    logger = config.logger
+    job_type = "trial" if config.split.fold is None else "fold"
+    named = {"group": logger.group or group, "job_type": job_type if logger.job_type == "train" else logger.job_type}
+    return config.model_copy(update={"logger": logger.model_copy(update=named)})
 
 
 def prepare(config: RunConfig) -> PreparedData:
@@ -99,8 +119,6 @@ def start_run(config: RunConfig, folder: RunFolder, data: PreparedData, *, overr
 def _run(
     config: RunConfig, folder: RunFolder, data: PreparedData, overrides: Sequence[str], *, node: Node, console: Console
 ) -> None:
-    if not folder.config.exists():
-        folder.save_config(config)
     record_split(data, folder)
     what = f"{config.model.name} on {config.data.name}: {data.describe()}"
     say(console, what)
@@ -115,7 +133,10 @@ def _run(
         "precision": lightning_precision(config.trainer),
         **scale_facts(config, scale),
     }
-    folder.save_provenance(facts, diff=commit.diff)  # the other nodes wait for it
+    _warn_of_other_hardware(folder, facts, console=console)
+    folder.save_provenance(facts, diff=commit.diff)
+    if not folder.config.exists():
+        folder.save_config(config)  # the last of what a run begins with: the other nodes wait for it
     if config.preview:
         say(console, f"preview: {folder.path / 'preview.png'}")
         return
@@ -130,6 +151,14 @@ def _run(
     except KeyboardInterrupt:
         say(console, f"stopped; go on with: {folder.resume_command}")
         raise
+
+
+def _warn_of_other_hardware(folder: RunFolder, facts: Mapping[str, Any], *, console: Console) -> None:
+    """Say what 'auto' means now, where it meant something else when the run began."""
+    first = folder.load_provenance() if folder.config.exists() else {}
+    for key in HARDWARE_FACTS:
+        if key in first and first[key] != facts[key]:
+            say(console, f"warning: {key} was {first[key]} when the run began, and is {facts[key]} from here on")
 
 
 def _take_part(config: RunConfig, folder: RunFolder, data: PreparedData, *, node: Node, console: Console) -> None:

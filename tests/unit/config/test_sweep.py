@@ -102,7 +102,10 @@ def test_words_that_no_run_takes_are_refused(words: list[str], says: str) -> Non
 @pytest.mark.parametrize(
     ("param", "says"),
     [
-        ("optim.lrr={kind: float, low: 1, high: 2}", "unknown key 'optim.lrr' (in sweep.space). Did you mean 'lr'?"),
+        (
+            "optim.lrr={kind: float, low: 1, high: 2}",
+            "unknown key 'optim.lrr' (in sweep.space). Did you mean 'lr' or 'lr_rule'?",
+        ),
         ("optim.momentum={kind: float, low: 0.5, high: 1.5}", "optim.momentum=1.5"),
         ("data.batch_size={kind: float, low: 1, high: 2.5}", "data.batch_size"),
         ("augment={kind: choice, options: [color, colour]}", "no 'colour' among the choices of 'augment'"),

@@ -10,6 +10,8 @@ from veriscope.runs.fold_report import spreads
 from veriscope.runs.pooled import judge_folds, pool
 from veriscope.types import Calibration
 
+HASH = "ab"
+
 
 def fold_table(number: int, *, scale: float, size: int = 60) -> PredictionTable:
     rng = np.random.default_rng(number)
@@ -20,7 +22,7 @@ def fold_table(number: int, *, scale: float, size: int = 60) -> PredictionTable:
         labels=labels,
         logits=logits,
         calibration=Calibration(temperature=17.0, fitted_on="itself"),  # must not matter
-        meta=TableMeta(data_name="made"),
+        meta=TableMeta(data_name="made", data_hash=HASH),
     )
 
 
@@ -29,16 +31,39 @@ TABLES = [fold_table(number, scale=scale) for number, scale in enumerate((1.0, 2
 
 def test_temperature_and_threshold_come_from_the_other_folds():
     folds = judge_folds(TABLES)
-    labels = np.concatenate([TABLES[0].labels, TABLES[2].labels])
-    logits = np.concatenate([TABLES[0].logits, TABLES[2].logits])
+    scaled = [table.logits / np.sqrt(np.mean(table.logits**2)) for table in TABLES]
+    labels, logits = np.concatenate([TABLES[0].labels, TABLES[2].labels]), np.concatenate([scaled[0], scaled[2]])
     temperature = fit_temperature(labels, logits, fitted_on="").temperature
-    assert folds[1].calibration.temperature == temperature
     scores = 1 / (1 + np.exp(-logits / temperature))
     assert folds[1].threshold.value == pytest.approx(choose_threshold(labels, scores, chosen_on="").value, abs=1e-9)
-    assert np.allclose(folds[1].table.logits, TABLES[1].logits / temperature, rtol=1e-6)
-    called = 1 / (1 + np.exp(-TABLES[1].logits / temperature)) >= folds[1].threshold.value
+    assert np.allclose(folds[1].table.logits, scaled[1] / temperature, rtol=1e-6)
+    assert np.allclose(folds[1].table.logits, TABLES[1].logits / folds[1].calibration.temperature, rtol=1e-6)
+    called = 1 / (1 + np.exp(-scaled[1] / temperature)) >= folds[1].threshold.value
     assert folds[1].tuned["accuracy"] == np.mean(called == TABLES[1].labels)
     assert folds[1].figures["accuracy"] == np.mean((TABLES[1].logits >= 0) == TABLES[1].labels)
+
+
+def test_a_model_that_is_surer_than_the_others_changes_nothing():
+    """Logits times 40 are the same answers; pooled, they must not rank before and after everybody else's."""
+    louder = PredictionTable.from_columns(
+        TABLES[0].column("id"),
+        labels=TABLES[0].labels,
+        logits=40 * TABLES[0].logits,
+        calibration=Calibration(),
+        meta=TABLES[0].meta,
+    )
+    before, after = judge_folds(TABLES), judge_folds([louder, *TABLES[1:]])
+    for one, other in zip(before, after, strict=True):
+        assert np.allclose(one.table.logits, other.table.logits, rtol=1e-5)
+        assert one.threshold.value == pytest.approx(other.threshold.value)
+    pooled = pool(before, expected=[set(fold.table.column("id")) for fold in before], data_hash=HASH)
+    area = roc_auc_score(pooled.labels, pooled.logits)
+    raw = roc_auc_score(
+        np.concatenate([table.labels for table in TABLES]), np.concatenate([table.logits for table in TABLES])
+    )
+    single = np.mean([roc_auc_score(table.labels, table.logits) for table in TABLES])
+    assert raw < area  # scales of 1, 2 and 4 cost ranking
+    assert area == pytest.approx(single, abs=0.02)
 
 
 def test_a_folds_own_answers_change_neither():
@@ -57,7 +82,7 @@ def test_a_folds_own_answers_change_neither():
 
 def test_pooled_rows_are_every_picture_once():
     folds = judge_folds(TABLES)
-    table = pool(folds, expected=[set(fold.table.column("id")) for fold in folds])
+    table = pool(folds, expected=[set(fold.table.column("id")) for fold in folds], data_hash=HASH)
     assert len(table) == 180
     assert sorted(set(table.column("split"))) == ["fold_0", "fold_1", "fold_2"]
     assert (table.meta.subset, table.meta.bundle_hash) == ("out-of-fold", None)
@@ -67,7 +92,9 @@ def test_pictures_of_another_fold_are_refused():
     folds = judge_folds(TABLES)
     ids = [set(fold.table.column("id")) for fold in folds]
     with pytest.raises(RunError, match="fold 1 judged 60 pictures of other folds and left out 60"):
-        pool([folds[0], folds[1]], expected=[ids[0], ids[2]])
+        pool([folds[0], folds[1]], expected=[ids[0], ids[2]], data_hash=HASH)
+    with pytest.raises(RunError, match="fold 0 was trained on other data than there is now"):
+        pool(folds, expected=ids, data_hash="cd")
 
 
 def test_spreads_agree_with_scikit_learn_and_leave_out_what_is_undefined():

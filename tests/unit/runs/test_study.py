@@ -30,8 +30,8 @@ def config(**changes: Any) -> SweepConfig:
     return SweepConfig.model_validate({"name": "test", "trials": 12, "space": SPACE, "startup_trials": 4} | changes)
 
 
-def study(settings: SweepConfig, file: Path | None = None, *, num_epochs: int = 9, places: int = 1) -> Study:
-    return Study(settings, file, num_epochs=num_epochs, places=places)
+def study(settings: SweepConfig, file: Path | None = None, *, num_steps: int = 9, places: int = 1) -> Study:
+    return Study(settings, file, num_steps=num_steps, places=places)
 
 
 def figure(params: dict[str, Any]) -> float:
@@ -132,7 +132,7 @@ def test_median_pruning_stops_what_is_behind_but_not_before_the_warm_up_nor_at_t
 @pytest.mark.parametrize("name", ["asha", "hyperband", "median"])
 def test_every_pruner_spares_the_best_and_stops_some(name: str) -> None:
     settings = config(pruning={"name": name, "warmup_epochs": 1, "startup_trials": 2, "reduction_factor": 3})
-    found = study(settings, None, num_epochs=9)
+    found = study(settings, None, num_steps=9)
     stopped = []
     for value in np.linspace(0.9, 0.5, 9):
         number = found.ask()
@@ -190,6 +190,8 @@ def test_hopeless_is_three_failures_before_anything_else() -> None:
     assert not is_hopeless(records("failed", "failed"), num_failed=2)
     assert not is_hopeless(records("failed", "pruned", "failed", "failed"), num_failed=3)
     assert not is_hopeless(records("failed", "failed", "failed"), num_failed=0), "of an earlier start: it was mended"
+    assert not is_hopeless(records("complete", *["failed"] * 4), num_failed=4)
+    assert is_hopeless(records("complete", *["failed"] * 5), num_failed=5), "a full disk would burn all that are left"
 
 
 def plan_of(settings: SweepConfig) -> Plan:

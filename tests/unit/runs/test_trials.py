@@ -12,7 +12,8 @@ from veriscope.config.load import compose_run
 from veriscope.errors import RunError
 from veriscope.evaluation.metrics import METRICS
 from veriscope.run_folder import Progress, RunFolder
-from veriscope.runs.trials import best_row, logged, outcome, params_text, short_names, trial_seconds
+from veriscope.runs.results import best_epoch
+from veriscope.runs.trials import logged, outcome, params_text, short_names, trial_seconds
 
 AUROC = [0.6, 0.9, 0.8, 0.9, 0.7]
 
@@ -44,8 +45,8 @@ def test_values_are_those_of_the_epoch_that_ships(tmp_path: Path) -> None:
     by_loss = compose_run(["callbacks.monitor=val/loss"])
     assert outcome(folder, by_loss, objectives=["val/auroc"], data_hash="abc") == (0.6,)
     assert logged(folder, config, metric="val/auroc") == AUROC
-    assert trial_seconds(folder, config, measured_s=3) == 10
-    assert trial_seconds(folder, config, measured_s=30) == 30
+    assert trial_seconds(folder, measured_s=3) == 10
+    assert trial_seconds(folder, measured_s=30) == 30
 
 
 def test_what_is_undefined_or_of_other_pictures_is_no_value(tmp_path: Path) -> None:
@@ -60,7 +61,8 @@ def test_what_is_undefined_or_of_other_pictures_is_no_value(tmp_path: Path) -> N
     with pytest.raises(RunError, match="no finished run"):
         outcome(RunFolder(tmp_path / "none"), config, objectives=["val/loss"], data_hash="abc")
     assert logged(RunFolder(tmp_path / "none"), config, metric="val/auroc") == []
-    assert best_row([{"val/auroc": "nan"}, {"val/auroc": ""}], monitor="val/auroc") == {"val/auroc": ""}
+    assert best_epoch([{"val/auroc": "nan"}, {"val/auroc": ""}], monitor="val/auroc") == 1
+    assert best_epoch([{"val/auroc": "0.9"}, {"val/auroc": "0.9"}, {"val/auroc": "0.8"}], monitor="val/auroc") == 1
 
 
 def test_a_cross_validation_counts_by_its_means(tmp_path: Path) -> None:
@@ -83,7 +85,7 @@ def test_a_cross_validation_counts_by_its_means(tmp_path: Path) -> None:
     assert outcome(folder, config, objectives=["val/auroc", "images_per_s"], data_hash="abc") == (0.7, 3.0)
     with pytest.raises(RunError, match="eer is undefined"):
         outcome(folder, config, objectives=["eer"], data_hash="abc")
-    assert trial_seconds(folder, config, measured_s=1) == 30
+    assert trial_seconds(folder, measured_s=1) == 30
 
 
 def test_names_are_as_short_as_they_can_be() -> None:

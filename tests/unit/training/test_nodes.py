@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from pytorch_lightning.utilities import rank_zero_only
-from veriscope.training.run_folder import PhaseResult, Progress, RunFolder
 
 from veriscope.config.load import CONF_DIR, to_plain, validate
 from veriscope.config.schema import RunConfig, TrainerConfig
 from veriscope.errors import ConfigError, RunError
+from veriscope.run_folder import PhaseResult, Progress, RunFolder
 from veriscope.training.nodes import (
     Node,
     alone,

@@ -7,7 +7,7 @@ from veriscope.config.load import CONF_DIR, compose_run, to_plain, validate
 from veriscope.config.schema import RunConfig
 from veriscope.errors import ConfigError, RunError
 from veriscope.run_folder import Progress, RunFolder
-from veriscope.runs.standing import config_hash, differences, standing
+from veriscope.standing import config_hash, differences, standing
 
 
 def config(*overrides: str) -> RunConfig:

@@ -12,7 +12,7 @@ from veriscope.run_folder import RunFolder
 Standing = Literal["new", "begun", "complete"]
 
 # What may differ between two starts of the same run: where it lies, who watches it, and how many run beside it.
-_ASIDE = ("paths", "logger", "crossval", "tag", "preview", "dry_run", "trainer.progress", "data.num_workers")
+_ASIDE = ("paths", "logger", "crossval", "tag", "dry_run", "trainer.progress", "data.num_workers")
 
 
 def essence(config: RunConfig) -> dict[str, Any]:
