@@ -13,7 +13,7 @@ import yaml
 from filelock import FileLock, Timeout
 from pydantic import Field
 
-from veriscope.config.command import override
+from veriscope.config.command import key_of, override
 from veriscope.config.schema import RunConfig
 from veriscope.errors import RunError, machine_trouble
 from veriscope.files import write_text
@@ -264,7 +264,7 @@ def open_run_folder(path: Path, *, overrides: Sequence[str]) -> tuple[RunFolder,
     """
     folder = RunFolder(path)
     config = folder.load_config()
-    others = [override for override in overrides if override.lstrip("+").split("=")[0] != "resume"]
+    others = [said for said in overrides if key_of(said) != "resume"]
     if config.split.all_folds and [other.lstrip("+") for other in others] == ["crossval.ensemble=true"]:
         asked = config.crossval.model_copy(update={"ensemble": True})
         return folder, config.model_copy(update={"crossval": asked})

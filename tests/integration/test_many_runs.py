@@ -155,3 +155,21 @@ def test_every_point_is_checked_before_the_first_starts(pictures: Path, tmp_path
     assert done.returncode == 2
     assert done.stderr.strip() == "error: run 2 (optim.lr=-1 seed=1): optim.lr=-1: input should be greater than 0"
     assert not list((tmp_path / "runs").rglob("config.yaml"))
+
+
+def test_jobs_of_submitits_local_executor_become_a_cross_validation(pictures: Path, tmp_path: Path) -> None:
+    pytest.importorskip("submitit", reason="the extra 'cluster' is not installed")
+    sweep = tmp_path / "jobs"
+    words = command(
+        pictures, tmp_path / "runs", "-m", "hydra/launcher=local_jobs", "split.fold=0,1", "split.num_folds=2",
+        "trainer.max_epochs=1", f"hydra.sweep.dir={sweep}",
+    )  # fmt: skip
+    done = subprocess.run(words, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((sweep / "crossval.json").read_text())["num_folds"] == 2
+    assert RunFolder(sweep / "0").load_config().logger.group == "jobs"
+    assert RunFolder(sweep / "0").load_config().logger.job_type == "fold"
+    again = subprocess.run(words, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr  # complete: nothing is trained again
+    logs = "".join(file.read_text() for file in (sweep / ".submitit").rglob("*_log.err"))
+    assert logs.count("is complete") == 2

@@ -34,6 +34,11 @@ def data_words(overrides: Sequence[str], *, name: str) -> str:
     return shlex.join(said)
 
 
+def key_of(word: str) -> str:
+    """Return `optim.lr` for `++optim.lr=1e-3`."""
+    return word.lstrip("+~").partition("=")[0]
+
+
 def override(key: str, value: object) -> str:
     """Return `key=value` as it has to be typed, whatever stands in the value."""
     return shlex.quote(word(key, value))

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from veriscope.config.command import value_text
+from veriscope.config.command import key_of, value_text
 from veriscope.config.schema import OptionValue
 from veriscope.errors import nearest
 from veriscope.types import Frozen
@@ -166,11 +166,6 @@ def joined_words(base: tuple[str, ...], said: list[str]) -> tuple[str, ...]:
     """Return the words of a run: those of `base` whose key was not said again, then `said`."""
     keys = {key_of(word) for word in said}
     return (*(word for word in base if key_of(word) not in keys), *said)
-
-
-def key_of(word: str) -> str:
-    """Return `optim.lr` for `++optim.lr=1e-3`."""
-    return word.lstrip("+~").partition("=")[0]
 
 
 def trial_words(space: Mapping[str, ParamConfig], values: Mapping[str, object]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from veriscope.config.command import word
+from veriscope.config.command import key_of, word
 from veriscope.config.load import compose_run
 from veriscope.config.schema import RunConfig
 from veriscope.data.manifest import Manifest
@@ -213,7 +213,7 @@ def _job(config: RunConfig, folder: RunFolder, overrides: Sequence[str], number:
     place = fold_folder(folder, number).path
     words: tuple[str, ...] = (word("resume", place),)
     if not resumed:
-        said = [said for said in overrides if said.lstrip("+~").split("=")[0] not in _OWN]
+        said = [said for said in overrides if key_of(said) not in _OWN]
         words = (
             *said,
             f"split.fold={number}",

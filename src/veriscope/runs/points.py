@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from veriscope.config.command import word
+from veriscope.config.command import key_of, word
 from veriscope.config.load import to_plain, validate
 from veriscope.config.schema import RunConfig
 from veriscope.errors import ConfigError, RunError, VeriscopeError
@@ -122,7 +122,7 @@ def say_summary(folder: Path) -> None:
 def _job(point: Point, folder: Path, points: Sequence[Point], *, resumed: bool = False) -> Job:
     words: tuple[str, ...] = (word("resume", point.folder),)
     if not resumed:
-        said = [said for said in point.overrides if said.lstrip("+~").split("=")[0] not in _OWN]
+        said = [said for said in point.overrides if key_of(said) not in _OWN]
         folds = len({other.config.split.fold for other in points}) > 1
         group = logger_words(point.config.logger, group=folder.name, job_type="fold" if folds else "trial")
         words = (*said, word("paths.run_dir", point.folder), *group)

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from veriscope.config.command import override, typed
+from veriscope.config.command import key_of, override, typed
 from veriscope.config.load import compose_run, compose_sweep
 from veriscope.config.schema import ModelConfig, RunConfig
-from veriscope.config.sweep import SweepConfig, joined_words, key_of, split_words, trial_words
+from veriscope.config.sweep import SweepConfig, joined_words, split_words, trial_words
 from veriscope.errors import ConfigError, RunError
 from veriscope.files import write_text
 from veriscope.run_folder import RunFolder, new_folder

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from veriscope.config.command import typed
+from veriscope.config.command import key_of, typed
 from veriscope.config.schema import RunConfig
 from veriscope.models.detector import build_detector, check_model
 from veriscope.progress import say
@@ -29,7 +29,7 @@ def start_training(config: RunConfig, *, overrides: Sequence[str], multirun_dir:
 
     """
     if config.dry_run:
-        say(Console(), typed([word for word in overrides if not word.lstrip("+").startswith("dry_run=")]))
+        say(Console(), typed([word for word in overrides if key_of(word) != "dry_run"]))
         return
     if multirun_dir is not None:  # a job of a cluster's launcher
         config = _in_group(config, multirun_dir.parent.name)

@@ -110,3 +110,18 @@ def test_after_a_failure_none_is_started_but_what_runs_goes_on(tmp_path: Path, c
     )  # fmt: skip
     assert (tmp_path / "c.log").read_text() == "never\n"
     assert len(failed) == 1
+
+
+def test_the_run_that_a_wandb_agent_gave_us_is_not_our_childrens(
+    tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_PROJECT"):
+        monkeypatch.setenv(name, "given")
+    script = "import os; print(sorted(name for name in os.environ if name.startswith('WANDB_')))"
+    with Pool([{}], console) as pool:
+        pool.start(job(tmp_path, "a", script))
+        drain(pool)
+    names = (tmp_path / "a.log").read_text()
+    assert "WANDB_PROJECT" in names
+    assert "WANDB_RUN_ID" not in names
+    assert "WANDB_SWEEP_ID" not in names

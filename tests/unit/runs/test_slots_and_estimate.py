@@ -1,10 +1,11 @@
 import pytest
 
+from veriscope.config.load import compose_run
 from veriscope.config.schema import TrainerConfig
 from veriscope.errors import ConfigError
 from veriscope.runs import slots as module
 from veriscope.runs.estimate import Estimate, duration
-from veriscope.runs.slots import slots, visible_gpus
+from veriscope.runs.slots import slots, slots_for, visible_gpus
 
 
 @pytest.fixture
@@ -31,6 +32,18 @@ def test_more_than_there_is_is_refused(four_gpus):
         places(workers=3, devices=2)
     with pytest.raises(ConfigError, match=r"trainer\.devices=5, but this machine has 4 GPUs"):
         places(devices=5)
+
+
+def test_a_place_is_as_large_as_the_largest_run_and_its_folds_need(four_gpus):
+    def gpus(*runs, workers=None):
+        found = slots_for([compose_run(list(run)) for run in runs], workers=workers, key="sweep.workers")
+        return [place.get("CUDA_VISIBLE_DEVICES") for place in found]
+
+    assert gpus(["split=kfold", "crossval.workers=2"]) == ["0,1", "2,GPU-ab"]
+    assert gpus(["trainer.devices=1"], ["trainer.devices=2"]) == ["0,1", "2,GPU-ab"]
+    assert gpus(["trainer.devices=1"], ["trainer.devices=auto"]) == ["0,1,2,GPU-ab"]
+    assert gpus(["trainer.accelerator=cpu"], ["trainer.accelerator=gpu"], workers=4) == ["0", "1", "2", "GPU-ab"]
+    assert gpus(["trainer.accelerator=cpu"]) == [None]
 
 
 def test_without_gpus_the_cores_are_shared_out(monkeypatch):

@@ -11,7 +11,8 @@ from veriscope.config.schema import RunConfig
 from veriscope.errors import RunError
 from veriscope.evaluation.metrics import METRICS
 from veriscope.run_folder import Progress, RunFolder
-from veriscope.runs.results import read_run
+from veriscope.runs.fold_report import unlike
+from veriscope.runs.results import read_run, run_seconds
 from veriscope.runs.summary import grouped, read_runs, summarise, varying
 
 
@@ -22,7 +23,7 @@ def config(*overrides: str) -> RunConfig:
     return validate(RunConfig, plain)
 
 
-def finished(place: Path, made: RunConfig, *, auroc: float | None) -> RunFolder:
+def finished(place: Path, made: RunConfig, *, auroc: float | None, data_hash: str = "ab") -> RunFolder:
     """Write what a finished run leaves of its figures; unfinished where there is none."""
     folder = RunFolder(place)
     folder.validation.mkdir(parents=True)
@@ -33,7 +34,7 @@ def finished(place: Path, made: RunConfig, *, auroc: float | None) -> RunFolder:
     values = {metric.key: {"value": auroc if metric.key == "auroc" else None} for metric in METRICS}
     figures = {"metrics": values, "thresholds": {"default": {"metrics": {}}}}
     (folder.validation / "figures.json").write_text(json.dumps(figures))
-    folder.save_progress(Progress(data_hash="", complete=True))
+    folder.save_progress(Progress(data_hash=data_hash, complete=True))
     return folder
 
 
@@ -90,3 +91,25 @@ def test_nothing_there_and_damage_are_named(sweep: Path, tmp_path: Path) -> None
     (sweep / "1" / "validation" / "figures.json").write_text("{half")
     with pytest.raises(RunError, match=r"figures\.json' is missing or damaged"):
         read_run(RunFolder(sweep / "1"))
+
+
+def test_runs_on_other_pictures_are_another_question(tmp_path: Path) -> None:
+    for seed, data_hash in enumerate(("ab", "ab", "cd")):
+        finished(tmp_path / str(seed), config(f"seed={seed}"), auroc=0.8, data_hash=data_hash)
+    runs = read_runs(tmp_path)
+    groups = grouped(runs, varying(runs))
+    assert [(group.name, len(group.runs)) for group in groups] == [("data_hash=ab", 2), ("data_hash=cd", 1)]
+
+
+def test_folds_that_were_not_trained_alike_are_told(tmp_path: Path) -> None:
+    folders = [finished(tmp_path / str(fold), config(f"split.fold={fold}"), auroc=0.8) for fold in range(2)]
+    for folder, precision in zip(folders, ("32-true", "bf16-mixed"), strict=True):
+        (folder.path / "provenance.json").write_text(json.dumps({"precision": precision, "lr_factor": 1.0}))
+    assert unlike(read_runs(tmp_path)) == ("The folds were not trained alike: precision 32-true and bf16-mixed.",)
+    assert unlike(read_runs(tmp_path)[:1]) == ()
+
+
+def test_the_time_of_a_cross_validation_is_that_of_its_folds(tmp_path: Path) -> None:
+    for fold in range(2):
+        finished(tmp_path / f"fold_{fold}", config(f"split.fold={fold}"), auroc=0.8)
+    assert run_seconds(RunFolder(tmp_path)) == 8.0
