@@ -1,6 +1,6 @@
 """K-fold cross-validation: every fold a process of its own, resumable at any moment, then one judgement of all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from veriscope.models.detector import check_model
 from veriscope.progress import say
 from veriscope.provenance import collect, source_commit
 from veriscope.run_folder import Progress, RunFolder, create_run_folder, naming_the_way_on
-from veriscope.runs.aggregate import summary_figures
+from veriscope.runs.aggregate import Spread, summary_figures
 from veriscope.runs.batch import list_commands, logger_words, run_all
 from veriscope.runs.ensemble import write_ensemble
 from veriscope.runs.estimate import Estimate, duration
@@ -147,11 +147,16 @@ def cross_validate(config: RunConfig, folder: RunFolder, folds: PreparedFolds, *
             folder.path,
             job_type="crossval",
             facts=config.model_dump(mode="json", by_alias=True),
-            figures=summary_figures(judged.over, prefix="crossval"),
+            figures={**summary_figures(judged.over, prefix="crossval"), **_monitored(judged.over)},
             pictures={file.stem: file for file in sorted((folder.path / "figures").glob("*.png"))},
             console=console,
         )
         folder.save_progress(Progress(data_hash=folds.manifest.content_hash, complete=True))
+
+
+def _monitored(over: Mapping[str, Spread]) -> dict[str, float | None]:
+    """Return the means under the names that a single run logs: what a W&B agent's sweep looks for."""
+    return {f"val/{key}": over[key].mean for key in ("auroc", "ap", "accuracy") if key in over}
 
 
 def _record(folder: RunFolder, folds: PreparedFolds) -> None:
