@@ -107,6 +107,9 @@ class RunFolder:
                 raise RunError(f"'{self.path}' holds a sweep, not a run; go on with: {way_on}")
             return RunConfig.model_validate_json(json.dumps(plain))
         except FileNotFoundError:
+            if (self.path / "multirun.yaml").is_file():
+                again = override("hydra.sweep.dir", self.path)
+                raise RunError(f"'{self.path}' is a folder of -m: type its command again with {again}") from None
             raise RunError(
                 f"'{self.path}' holds no config.yaml; name the folder of a run, as runs/2026-01-31_12-00-00_..."
             ) from None

@@ -27,12 +27,18 @@ _EMPTY_BYTES = 7  # a .wandb file with its header alone: `wandb sync` stops at i
 
 @contextmanager
 def wandb_run(
-    config: LoggerConfig, folder: Path, *, facts: Mapping[str, Any], console: Console, job_type: str | None = None
+    config: LoggerConfig,
+    folder: Path,
+    *,
+    facts: Mapping[str, Any],
+    console: Console,
+    job_type: str | None = None,
+    whole: bool = False,
 ) -> Iterator[Any]:
     """Yield the W&B run of what lies in `folder`, and close it whatever happens: as failed where an error passes.
 
     The run keeps its id in the folder, so that what is resumed goes on under it. `facts` is recorded as its
-    configuration; `job_type` replaces the configured one.
+    configuration; `job_type` replaces the configured one; `whole` where the runs that it sums up lie below `folder`.
 
     Raises:
         ConfigError: logger.mode=online without a key or a network; a W&B agent's run that would have to go offline.
@@ -69,7 +75,8 @@ def wandb_run(
         # Without the server a resumed run counts its steps from 0 again, and W&B drops what seems to be the past.
         # Milliseconds since the first start are ahead of any number of logged steps.
         run.log({"resumed": 1}, step=int(1000 * (time.time() - id_file.stat().st_mtime)))
-    where = f"offline ({reason}); later: wandb sync {folder}/wandb/offline-run-*" if offline else f"at {run.url}"
+    files = f"{folder}/wandb/offline-run-*" + (f" {folder}/*/wandb/offline-run-*" if whole else "")
+    where = f"offline ({reason}); later: wandb sync {files}" if offline else f"at {run.url}"
     say(console, f"W&B records {where}")
     exit_code = 1
     try:
@@ -98,7 +105,7 @@ def record_whole(
     import wandb
 
     grouped = config.model_copy(update={"group": config.group or folder.name})
-    with wandb_run(grouped, folder, facts=facts, console=console, job_type=job_type) as run:
+    with wandb_run(grouped, folder, facts=facts, console=console, job_type=job_type, whole=True) as run:
         run.summary.update({name: value for name, value in figures.items() if value is not None})
         run.log({name: wandb.Image(str(file)) for name, file in pictures.items() if file.is_file()})
 

@@ -68,6 +68,17 @@ class ProcessLauncher(Launcher):
 class Summary(Callback):
     """Sums a multirun up when its last point is done, whichever launcher ran it."""
 
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Say where other launchers' jobs print: they say nothing here before all have ended."""
+        if not config.dry_run and str(config.hydra.launcher._target_).rpartition(".")[2] != ProcessLauncher.__name__:
+            from rich.console import Console
+
+            from veriscope.progress import say
+
+            folder = config.hydra.sweep.dir
+            say(Console(stderr=True), f"multirun: {folder}; its jobs print into {folder}/.submitit (Ray's: here). The")
+            say(Console(stderr=True), f"summary comes when all have ended; later: veriscope summary {folder}")
+
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print and write the summary."""
         from veriscope.runs.points import say_summary

@@ -34,7 +34,8 @@ from veriscope.types import DEFAULT_THRESHOLD
 
 _SHOWN = ("auroc", "ap", "accuracy", "balanced_accuracy", "recall", "specificity", "eer", "log_loss")
 _NOTES = (
-    "Each picture was judged once, by the fold's model that had not learned it.",
+    "Each picture was judged once, by the fold's model that had not learned it. The verdict above and the figures of "
+    "all folds together rank the pictures of all models in one list, so they differ a little from the means here.",
     "The same pictures chose that model's best epoch ({monitor}), so figures come out a little too good; the fixed "
     "threshold 0.5 was chosen on nothing, temperature and the tuned threshold of each fold on the other folds alone.",
     "Interval of the mean: Student's t, widened because folds share training pictures (Nadeau & Bengio 2003).",
@@ -257,7 +258,7 @@ def _print(
         grid.add_row(labels[key], *(_text(fold.figures[key]) for fold in folds), *spread_text(over.get(key)))
     accuracy = [_text(fold.tuned["accuracy"]) for fold in folds]
     grid.add_row("Accuracy, tuned", *accuracy, *spread_text(tuned.get("accuracy")))
-    grid.add_row("seconds", *(f"{run.seconds:.0f}" for run in runs), "", "")
+    grid.add_row("training, s", *(f"{run.seconds:.0f}" for run in runs), "", "")
     console.print(grid)
     path: Path = folder.path
     say(console, "at 0.5; tuned: at the threshold that the other folds chose")

@@ -87,7 +87,8 @@ def read_runs(folder: Path) -> list[RunResult]:
     """
     if not folder.is_dir():
         raise RunError(f"there is no folder '{folder}'; name one that holds run folders, as runs/sweeps/...")
-    found = [RunFolder(place) for place in folder.iterdir() if RunFolder(place).config.is_file()]
+    places = [place for place in folder.iterdir() if not (place / "study.db").exists()]  # a sweep has its own table
+    found = [RunFolder(place) for place in places if RunFolder(place).config.is_file()]
     if not found:
         raise RunError(f"'{folder}' holds no run folders: none of its folders has a config.yaml")
     return [read_run(run) for run in sorted(found, key=lambda run: (len(run.path.name), run.path.name))]
@@ -165,7 +166,7 @@ def _row(run: RunResult, varied: Sequence[str]) -> dict[str, Any]:
 def _print(runs: Sequence[RunResult], varied: Sequence[str], groups: Sequence[Group], *, console: Console) -> None:
     shown = [key for key in varied if key not in ("model.name", "experiment")][:6]
     grid = Table(box=box.SIMPLE, pad_edge=False)
-    for name in ("run", *shown, *(_LABELS[key] for key in _SHOWN), "time"):
+    for name in ("run", *shown, *(_LABELS[key] for key in _SHOWN), "training"):
         grid.add_column(name)
     for run in runs:
         flat = essence(run.config)

@@ -151,7 +151,8 @@ def _say(
     data = data_words(folder.load_provenance().get("overrides", []), name=config.data.name)
     bundle = override("bundle", folder.bundle)
     lines = [
-        f"val AUROC {value}{span}; checkpoint, temperature and threshold were chosen on val, so judge on other data:",
+        f"val AUROC {value}{span}",
+        "  checkpoint, temperature and threshold were chosen on val, so judge on other data:",
         f"  bundle: {folder.bundle}",
         f"  python evaluate.py {bundle} {data}",
         f"  veriscope predict {shlex.quote(str(folder.bundle))} PICTURE_OR_FOLDER",
