@@ -76,7 +76,8 @@ def machine_trouble(error: BaseException) -> str | None:
             "a loader process was killed, by hand or because memory (in a container also /dev/shm) is full; "
             "take fewer data.num_workers, 0 for none."
         )
-    return None
+    # A library's own error may hide the disk's.
+    return None if error.__cause__ is None else machine_trouble(error.__cause__)
 
 
 def printable(text: str, *, keep: str = "") -> str:

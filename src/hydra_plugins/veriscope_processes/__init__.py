@@ -49,7 +49,7 @@ class ProcessLauncher(Launcher):
         """
         from veriscope.runs.points import Point, run_points
 
-        shared = set.intersection(*map(set, job_overrides))
+        shared = set.intersection(*map(set, job_overrides)) if job_overrides else set()
         points = []
         for number, overrides in enumerate(job_overrides, start=initial_job_idx):
             composed = self._loader.load_sweep_config(self._config, list(overrides))

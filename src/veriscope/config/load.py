@@ -87,6 +87,11 @@ def run_entry_point(config_name: str, schema: type[BaseModel], task: Callable[[d
         _stop(explain_composition(error, schema), ConfigError.exit_code)
     except VeriscopeError as error:  # of a multirun as a whole
         _stop(str(error), error.exit_code)
+    except OSError as error:  # Hydra makes a multirun's folder by itself
+        trouble = machine_trouble(error)
+        if trouble is None and "--multirun" not in sys.argv and "-m" not in sys.argv:
+            raise
+        _stop(trouble or f"{error}; name another place by hydra.sweep.dir=DIR", VeriscopeError.exit_code)
     raise SystemExit(0)
 
 
@@ -308,7 +313,7 @@ def _compose(name: str, overrides: Sequence[str], schema: type[BaseModel]) -> di
         else:
             with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
                 config = hydra.compose(name, words)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain_composition(error, schema)) from None
     return to_plain(config)
 

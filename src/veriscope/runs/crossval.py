@@ -99,7 +99,9 @@ def resume_crossval(config: RunConfig, folder: RunFolder) -> None:
         VeriscopeError: what the user can mend.
 
     """
-    overrides = [str(override) for override in folder.load_provenance().get("overrides", [])]
+    overrides = folder.load_provenance().get("overrides")
+    if not isinstance(overrides, list):
+        raise RunError(f"'{folder.path / 'provenance.json'}' is missing or damaged; put it back, or start anew")
     found = differences(config, compose_run(overrides))
     if found:
         raise RunError(
@@ -118,7 +120,8 @@ def cross_validate(config: RunConfig, folder: RunFolder, folds: PreparedFolds, *
 
     """
     console = Console(stderr=True)
-    with folder.locked(), naming_the_way_on(folder):
+    way_on = folder.resume_command + (" crossval.ensemble=true" if config.crossval.ensemble else "")
+    with folder.locked(), naming_the_way_on(folder, command=way_on):
         _record(folder, folds)
         say(console, f"{config.model.name} on {config.data.name}: {folds.describe()}")
         say(console, f"cross-validation: {folder.path}")
@@ -162,9 +165,12 @@ def _monitored(over: Mapping[str, Spread]) -> dict[str, float | None]:
 def _record(folder: RunFolder, folds: PreparedFolds) -> None:
     """Write folds.parquet once; afterwards the data must be the same."""
     file = folder.path / RECORD_NAME
+    known = folder.load_provenance().get("data_hash")
     if file.exists() and folder.config.exists():
         refuse_changed_data(file, folds.manifest)
         return
+    if folder.config.exists() and known != folds.manifest.content_hash:
+        raise RunError(f"'{file}' is missing, and the data set has changed since; put both back, or start anew")
     numbers = [None if number == OUTSIDE_FOLDS else int(number) for number in folds.numbers]
     write_record(file, folds.manifest, column="fold", values=numbers)
 

@@ -16,6 +16,7 @@ from veriscope.config.schema import RunConfig
 from veriscope.data.manifest import Manifest
 from veriscope.data.splits import Indices
 from veriscope.data.synthetic import SYNTHETIC_NOTICE
+from veriscope.errors import RunError
 from veriscope.evaluation import fold_plots, plots
 from veriscope.evaluation.judge import Judgement, judge
 from veriscope.evaluation.metrics import METRICS
@@ -158,6 +159,9 @@ def _pictures(
 ) -> dict[str, Picture]:
     """Return the pooled pictures, with the ROC curve of every fold in place of the pooled one."""
     histories = [history_rows(run.folder) for run in runs]
+    empty = next((run for run, rows in zip(runs, histories, strict=True) if not rows), None)
+    if empty is not None:
+        raise RunError(f"'{empty.folder.history}' is missing or empty; put it back, or train that fold anew")
     kept = [best_epoch(rows, monitor=run.config.callbacks.monitor) for rows, run in zip(histories, runs, strict=True)]
     found = plots.figures(table, {"default": DEFAULT_THRESHOLD})
     own = {

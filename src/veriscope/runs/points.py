@@ -48,6 +48,8 @@ class Point:
             if plain.pop("resume") is not None:
                 raise ConfigError("-m starts runs; resume=RUN_FOLDER goes on with one, without -m")
             config = validate(RunConfig, plain)
+            if config.paths.run_dir is not None:
+                raise ConfigError("-m gives each run a folder of its own: hydra.sweep.dir=DIR, not paths.run_dir")
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from None
         return cls(name, tuple(overrides), folder, config)
@@ -57,11 +59,19 @@ def run_points(points: Sequence[Point], *, folder: Path, workers: int | None) ->
     """Run the points that aren't complete, each in its own folder below `folder`.
 
     Raises:
-        RunError: some points failed; all the others are done.
+        ConfigError: no point, or the same one twice.
+        RunError: some points failed; all the others are done. Or `folder` is something else's.
         KeyboardInterrupt: Ctrl-C, after every run has ended.
 
     """
     console = Console(stderr=True)
+    if not points:
+        raise ConfigError("there is nothing to run: a range or a list of the sweep is empty")
+    twice = {point.name for point in points if sum(other.overrides == point.overrides for other in points) > 1}
+    if twice:
+        raise ConfigError(f"{' and '.join(sorted(twice))} are the same; name each value once")
+    if any((folder / name).exists() for name in ("config.yaml", "study.db")):
+        raise RunError(f"'{folder}' is the folder of a run or a sweep; choose another hydra.sweep.dir")
     if any(point.config.dry_run for point in points):
         list_commands([_job(point, folder, points) for point in points], console=Console())
         return

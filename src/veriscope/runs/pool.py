@@ -114,10 +114,10 @@ class Pool:
         self._running.append(_Running(job, process, slot, time.monotonic(), offset))
 
     def stop(self, job: Job) -> None:
-        """Ask a running job to stop, as Ctrl-C would; `wait` yields it when it has. One that doesn't is killed."""
+        """Ask a running job to stop, as `kill` would; `wait` yields it when it has. One that doesn't is killed."""
         for running in self._running:
             if running.job is job:
-                _signal(running.process, signal.SIGINT)
+                _signal(running.process, signal.SIGTERM)
                 running.kill_at = time.monotonic() + GRACE_S
 
     def wait(self) -> Iterator[Ended]:
@@ -151,6 +151,7 @@ def _own() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in _AGENT}
 
 
+# SIGTERM, not SIGINT: what was started in the background ignores that, and so would its children.
 def _signal(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
@@ -160,7 +161,7 @@ def _end(processes: list["subprocess.Popen[bytes]"]) -> None:
     """Interrupt the processes, and after a while kill what is left of them."""
     for process in processes:
         if process.poll() is None:
-            _signal(process, signal.SIGINT)
+            _signal(process, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_S
     while time.monotonic() < deadline and any(process.poll() is None for process in processes):
         time.sleep(0.1)

@@ -16,6 +16,7 @@ from veriscope.run_folder import HARDWARE_FACTS, RunFolder
 
 # Tuned on val itself, the threshold "val" flatters the figures at it; 0.5 was never tuned.
 JUDGED_AT = "default"
+COMPARED = "val/auroc"  # what pictures over folds draw
 CROSSVAL_NAME = "crossval.json"
 
 
@@ -100,8 +101,19 @@ def best_epoch(rows: Sequence[Mapping[str, str]], *, monitor: str) -> int:
 
 
 def history_rows(folder: RunFolder) -> list[dict[str, str]]:
-    """Return the rows of history.csv; empty before the first epoch is done."""
+    """Return the rows of history.csv; empty before the first epoch is done.
+
+    Raises:
+        RunError: it is damaged.
+
+    """
     if not folder.history.is_file():
         return []
-    with folder.history.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+    try:
+        with folder.history.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        for row in rows:
+            float(row["seconds"]), float(row["images_per_s"]), row[COMPARED].strip()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"'{folder.history}' is damaged ({type(error).__name__}); put it back") from None
+    return rows

@@ -241,7 +241,7 @@ def _pruner(config: PruningConfig, *, num_steps: int) -> optuna.pruners.BasePrun
 
 
 def _storage(file: Path) -> optuna.storages.RDBStorage:
-    if file.is_file():
+    if file.is_file() and file.stat().st_size:
         try:
             with contextlib.closing(sqlite3.connect(file)) as connection:
                 (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()

@@ -74,7 +74,12 @@ def test_a_signal_is_a_reason_too(tmp_path: Path, console: Console) -> None:
 
 
 def test_stop_interrupts_one_and_leaving_interrupts_all(tmp_path: Path, console: Console) -> None:
-    script = "import time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('closed', flush=True)"
+    script = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"  # as in the background of a shell
+        "signal.signal(signal.SIGTERM, lambda *_: (print('closed', flush=True), sys.exit(143)))\n"
+        "time.sleep(60)"
+    )
     with Pool([{}, {}], console) as pool:
         first, second = job(tmp_path, "a", script), job(tmp_path, "b", script)
         pool.start(first)

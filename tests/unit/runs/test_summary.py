@@ -28,7 +28,7 @@ def finished(place: Path, made: RunConfig, *, auroc: float | None, data_hash: st
     folder = RunFolder(place)
     folder.validation.mkdir(parents=True)
     folder.save_config(made)
-    folder.history.write_text("epoch,phase,seconds,images_per_s\n0,main,2.5,30\n1,main,1.5,50\n")
+    folder.history.write_text("epoch,phase,val/auroc,seconds,images_per_s\n0,main,0.5,2.5,30\n1,main,0.6,1.5,50\n")
     if auroc is None:
         return folder
     values = {metric.key: {"value": auroc if metric.key == "auroc" else None} for metric in METRICS}
