@@ -13,7 +13,8 @@ from tests.integration.runs import ROOT, command
 
 from veriscope.bundle import Bundle, Scorer, load_bundle
 from veriscope.cli import main
-from veriscope.config.schema import CrossvalConfig, EvaluateConfig, RunConfig
+from veriscope.config.evaluate import EvaluateConfig
+from veriscope.config.schema import CrossvalConfig, RunConfig
 from veriscope.data.sources import load_manifest
 from veriscope.data.splits import OUTSIDE_FOLDS, fold_numbers
 from veriscope.errors import DataError, RunError

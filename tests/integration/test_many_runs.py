@@ -120,6 +120,7 @@ def test_changed_data_is_counted_and_refused(pictures: Path, tmp_path: Path, tin
     from veriscope.runs.crossval import _record
 
     _record(folder, prepare_folds(config))
+    folder.save_config(config)
     (root / "test").unlink()
     write_picture(root / "test" / "real" / "new.jpg", fake=False, seed=1)
     write_picture(root / "test" / "fake" / "new.jpg", fake=True, seed=2)

@@ -74,7 +74,14 @@ def test_a_sweep_that_is_stopped_and_killed_loses_no_trial_and_does_none_twice(
     assert len(planned) == 2
     assert not folder.exists()
 
-    process = subprocess.Popen(sweep_command(pictures, folder, *words), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        sweep_command(pictures, folder, *words),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A suite in the background of a shell ignores Ctrl-C, and so would everything that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     wait_for(lambda: (folder / "trial_000" / "checkpoints" / "main" / "last.ckpt").is_file(), process)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
