@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import t as student
 
+from veriscope.evaluation.metrics import METRICS, UNDEFINED, Scores
+
 LEVEL = 0.95
 _RANGES = {"mcc": (-1.0, 1.0), "log_loss": (0.0, math.inf)}  # every other metric lies in [0, 1]
 
@@ -55,3 +57,28 @@ def spread(values: Sequence[float], *, key: str = "", val_to_train: float = 0.0,
     half = float(student.ppf(0.5 + level / 2, array.size - 1)) * sd * math.sqrt(1 / array.size + val_to_train)
     least, most = _RANGES.get(key, (0.0, 1.0))
     return Spread(mean, sd, max(least, mean - half), min(most, mean + half), int(array.size))
+
+
+def metric_spreads(figures: Sequence[Scores], *, val_to_train: float) -> dict[str, Spread]:
+    """Return metric to spread over the runs' `figures`; what is undefined in a run is left out. See `spread`."""
+    found = {}
+    for metric in METRICS:
+        values = [run.get(metric.key) for run in figures]
+        known = [value for value in values if value is not None]
+        if len(known) == len(values):
+            found[metric.key] = spread(known, key=metric.key, val_to_train=val_to_train)
+    return found
+
+
+def figure_text(value: float | None) -> str:
+    """Return `0.912`, or `undefined`."""
+    return UNDEFINED if value is None else f"{value:.3f}"
+
+
+def spread_text(value: Spread | None) -> tuple[str, str]:
+    """Return `0.912 ± 0.013` and `0.880 to 0.944`; the second is empty for a single run."""
+    if value is None:
+        return UNDEFINED, ""
+    if value.sd is None or value.low is None or value.high is None:
+        return figure_text(value.mean), ""
+    return f"{value.mean:.3f} ± {value.sd:.3f}", f"{value.low:.3f} to {value.high:.3f}"

@@ -9,8 +9,9 @@ from veriscope.config.command import typed, word
 from veriscope.config.schema import LoggerConfig
 from veriscope.progress import say
 from veriscope.run_folder import RunFolder
-from veriscope.runs.estimate import Estimate, first_epoch_s
+from veriscope.runs.estimate import Estimate
 from veriscope.runs.pool import Ended, Job, Pool
+from veriscope.runs.results import first_epoch_s
 
 
 def run_all(
@@ -41,7 +42,7 @@ def run_all(
                 else:
                     say(console, f"{ended.job.name} failed: {ended.reason} (all it said: {ended.job.log})")
                     failed.append(ended)
-            epoch_s = None if timed or not pool.jobs else first_epoch_s(RunFolder(pool.jobs[0].folder).history)
+            epoch_s = None if timed or not pool.jobs else first_epoch_s(RunFolder(pool.jobs[0].folder))
             if epoch_s is not None:
                 say(console, estimate.after_epoch(epoch_s, num_epochs=num_epochs))
                 timed = True

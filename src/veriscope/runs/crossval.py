@@ -25,7 +25,7 @@ from veriscope.runs.ensemble import write_ensemble
 from veriscope.runs.estimate import Estimate, duration
 from veriscope.runs.fold_report import write_fold_report
 from veriscope.runs.pool import Job
-from veriscope.runs.results import run_seconds
+from veriscope.runs.results import fold_folder, run_seconds
 from veriscope.runs.slots import slots
 from veriscope.standing import differences, standing
 from veriscope.tracking import record_whole
@@ -208,11 +208,6 @@ def _run_folds(config: RunConfig, folder: RunFolder, *, overrides: Sequence[str]
         )
     for number in range(config.split.num_folds):
         standing(fold_folder(folder, number), fold_config(config, number))  # conf/ may have been edited meanwhile
-
-
-def fold_folder(folder: RunFolder, number: int) -> RunFolder:
-    """Return where one fold of the cross-validation in `folder` trains."""
-    return RunFolder(folder.path / f"fold_{number}")
 
 
 def fold_config(config: RunConfig, number: int) -> RunConfig:

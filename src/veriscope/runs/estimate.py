@@ -1,8 +1,5 @@
 """How long many runs will take: said from measured times only."""
 
-import csv
-from pathlib import Path
-
 
 class Estimate:
     """Counts runs and their times. `places` run side by side."""
@@ -43,15 +40,6 @@ class Estimate:
     def _left(self, todo: int) -> str:
         mean_s = sum(self._seconds) / len(self._seconds)
         return f"About {duration(mean_s * -(-todo // self._places))} left, at {duration(mean_s)} a run"
-
-
-def first_epoch_s(history: Path) -> float | None:
-    """Return how long the first epoch of a history.csv took; None before it is written."""
-    if not history.is_file():
-        return None
-    with history.open(encoding="utf-8", newline="") as stream:
-        row = next(csv.DictReader(stream), None)
-    return None if row is None else float(row["seconds"])
 
 
 def duration(seconds: float) -> str:

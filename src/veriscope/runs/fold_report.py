@@ -26,7 +26,7 @@ from veriscope.evaluation.report import FoldsSection, ReportFacts, write_report
 from veriscope.files import write_text
 from veriscope.progress import say
 from veriscope.run_folder import HARDWARE_FACTS, RunFolder
-from veriscope.runs.aggregate import Spread, spread
+from veriscope.runs.aggregate import Spread, figure_text, metric_spreads, spread_text
 from veriscope.runs.estimate import duration
 from veriscope.runs.pooled import FoldJudged, judge_folds, pool
 from veriscope.runs.results import CROSSVAL_NAME, RunResult, best_epoch, history_rows, read_run
@@ -107,16 +107,8 @@ def spreads(folds: Sequence[FoldJudged]) -> tuple[dict[str, Spread], dict[str, S
     thresholds that the other folds chose. What is undefined in a fold is left out."""
     ratio = 1 / (len(folds) - 1)
 
-    def over(figures: list[dict[str, float | None]]) -> dict[str, Spread]:
-        found = {}
-        for metric in METRICS:
-            values = [figure.get(metric.key) for figure in figures]
-            known = [value for value in values if value is not None]
-            if len(known) == len(values):
-                found[metric.key] = spread(known, key=metric.key, val_to_train=ratio)
-        return found
-
-    return over([fold.figures for fold in folds]), over([fold.tuned for fold in folds])
+    figures, tuned = [fold.figures for fold in folds], [fold.tuned for fold in folds]
+    return metric_spreads(figures, val_to_train=ratio), metric_spreads(tuned, val_to_train=ratio)
 
 
 def _summary(
@@ -216,13 +208,13 @@ def _section(
     return FoldsSection(
         header=[f"fold {fold.number}" for fold in folds],
         rows=[
-            (metric.label, metric.meaning, [_text(fold.figures[metric.key]) for fold in folds],
+            (metric.label, metric.meaning, [figure_text(fold.figures[metric.key]) for fold in folds],
              spread_text(over.get(metric.key)))
             for metric in METRICS
         ]
         + [
             (f"{metric.label}, tuned", "at the threshold that the other folds chose",
-             [_text(fold.tuned[metric.key]) for fold in folds], spread_text(tuned.get(metric.key)))
+             [figure_text(fold.tuned[metric.key]) for fold in folds], spread_text(tuned.get(metric.key)))
             for metric in METRICS
             if metric.key in ("accuracy", "recall", "specificity")
         ],
@@ -230,19 +222,6 @@ def _section(
         sheets=[(f"Fold {fold.number}", run.folder.validation / "verdicts.png")
                 for fold, run in zip(folds, runs, strict=True)],
     )  # fmt: skip
-
-
-def _text(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
-
-
-def spread_text(value: Spread | None) -> tuple[str, str]:
-    """Return `0.912 ± 0.013` and `0.880 to 0.944`; the second is empty for a single run."""
-    if value is None:
-        return "undefined", ""
-    if value.sd is None or value.low is None or value.high is None:
-        return f"{value.mean:.3f}", ""
-    return f"{value.mean:.3f} ± {value.sd:.3f}", f"{value.low:.3f} to {value.high:.3f}"
 
 
 def _print(
@@ -259,8 +238,8 @@ def _print(
     for name in ("", *(f"fold {fold.number}" for fold in folds), "mean ± sd", "95 % interval"):
         grid.add_column(name)
     for key in _SHOWN:
-        grid.add_row(labels[key], *(_text(fold.figures[key]) for fold in folds), *spread_text(over.get(key)))
-    accuracy = [_text(fold.tuned["accuracy"]) for fold in folds]
+        grid.add_row(labels[key], *(figure_text(fold.figures[key]) for fold in folds), *spread_text(over.get(key)))
+    accuracy = [figure_text(fold.tuned["accuracy"]) for fold in folds]
     grid.add_row("Accuracy, tuned", *accuracy, *spread_text(tuned.get("accuracy")))
     grid.add_row("training, s", *(f"{run.seconds:.0f}" for run in runs), "", "")
     console.print(grid)

@@ -87,10 +87,21 @@ def read_figures(file: Path) -> Scores:
         raise RunError(f"'{file}' is missing or damaged ({type(error).__name__}); start that run anew") from None
 
 
+def fold_folder(folder: RunFolder, number: int) -> RunFolder:
+    """Return where one fold of the cross-validation in `folder` trains."""
+    return RunFolder(folder.path / f"fold_{number}")
+
+
 def run_seconds(folder: RunFolder) -> float:
     """Return the time that the epochs took, of a cross-validation those of all folds; start and end come on top."""
     own = sum(float(row["seconds"]) for row in history_rows(folder))
     return own + sum(run_seconds(RunFolder(fold)) for fold in sorted(folder.path.glob("fold_*")) if fold.is_dir())
+
+
+def first_epoch_s(folder: RunFolder) -> float | None:
+    """Return how long the run's first epoch took; None before it is done."""
+    rows = history_rows(folder)
+    return float(rows[0]["seconds"]) if rows else None
 
 
 def best_epoch(rows: Sequence[Mapping[str, str]], *, monitor: str) -> int:

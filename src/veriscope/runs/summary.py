@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from veriscope.evaluation.metrics import METRICS
 from veriscope.files import write_text
 from veriscope.progress import say
 from veriscope.run_folder import RunFolder
-from veriscope.runs.aggregate import Spread, spread
+from veriscope.runs.aggregate import Spread, figure_text, metric_spreads, spread_text
 from veriscope.runs.ensemble import write_ensemble
 from veriscope.runs.estimate import duration
-from veriscope.runs.fold_report import spread_text, write_fold_report
+from veriscope.runs.fold_report import write_fold_report
 from veriscope.runs.results import RunResult, read_run
 from veriscope.standing import essence
 
@@ -117,13 +117,7 @@ def grouped(runs: Sequence[RunResult], varied: Sequence[str]) -> list[Group]:
 def _spreads(runs: Sequence[RunResult]) -> dict[str, Spread]:
     folds = {run.config.split.fold for run in runs}
     ratio = 1 / (runs[0].config.split.num_folds - 1) if len(folds) > 1 else 0.0
-    found = {}
-    for metric in METRICS:
-        values = [run.figures.get(metric.key) for run in runs]
-        known = [value for value in values if value is not None]
-        if known and len(known) == len(values):
-            found[metric.key] = spread(known, key=metric.key, val_to_train=ratio)
-    return found
+    return metric_spreads([run.figures for run in runs], val_to_train=ratio)
 
 
 def _write(folder: Path, runs: Sequence[RunResult], varied: Sequence[str], groups: Sequence[Group]) -> None:
@@ -170,7 +164,7 @@ def _print(runs: Sequence[RunResult], varied: Sequence[str], groups: Sequence[Gr
         grid.add_column(name)
     for run in runs:
         flat = essence(run.config)
-        figures = [_text(run.figures, key) for key in _SHOWN] if run.figures else [run.status] + [""] * 3
+        figures = [figure_text(run.figures.get(key)) for key in _SHOWN] if run.figures else [run.status] + [""] * 3
         grid.add_row(run.name, *(str(flat.get(key)) for key in shown), *figures, duration(run.seconds))
     console.print(grid)
     for group in groups:
@@ -181,11 +175,6 @@ def _print(runs: Sequence[RunResult], varied: Sequence[str], groups: Sequence[Gr
                 parts.append(f"{_LABELS[key]} {value}" + (f" (95 % interval of the mean {span})" if span else ""))
             say(console, f"{group.name}: {len(group.runs)} runs, {', '.join(parts)}")
     say(console, "figures of val, at the threshold 0.5; val also chose each run's best epoch and its temperature")
-
-
-def _text(figures: Mapping[str, float | None], key: str) -> str:
-    value = figures.get(key)
-    return "undefined" if value is None else f"{value:.3f}"
 
 
 def _judge_folds(group: Group, folder: Path, *, console: Console) -> None:

@@ -17,7 +17,7 @@ from veriscope.progress import say
 from veriscope.run_folder import RunFolder
 from veriscope.runs.aggregate import spread
 from veriscope.runs.estimate import duration
-from veriscope.runs.results import history_rows
+from veriscope.runs.results import fold_folder, history_rows
 from veriscope.runs.study import Study, TrialRecord
 from veriscope.runs.sweep_plan import Plan
 from veriscope.runs.sweep_plots import front_picture, importance_picture, parallel_picture
@@ -204,7 +204,7 @@ def _num_epochs(plan: Plan, folder: RunFolder, record: TrialRecord) -> int:
     place = trial_folder(folder, record.number)
     if not plan.base.split.all_folds:
         return len(history_rows(place))
-    folds = [RunFolder(place.path / f"fold_{number}") for number in range(plan.base.split.num_folds)]
+    folds = [fold_folder(place, number) for number in range(plan.base.split.num_folds)]
     return sum(len(history_rows(fold)) for fold in folds)
 
 

@@ -16,8 +16,9 @@ from veriscope.errors import RunError, VeriscopeError
 from veriscope.progress import say
 from veriscope.run_folder import RunFolder
 from veriscope.runs.batch import logger_words
-from veriscope.runs.estimate import Estimate, duration, first_epoch_s
+from veriscope.runs.estimate import Estimate, duration
 from veriscope.runs.pool import Ended, Job, Pool
+from veriscope.runs.results import first_epoch_s, fold_folder
 from veriscope.runs.study import Study, TrialRecord
 from veriscope.runs.sweep_plan import Plan, refuse_changed_conf
 from veriscope.runs.trials import log_file, logged, number_text, outcome, params_text, trial_folder, trial_seconds
@@ -122,8 +123,8 @@ class SweepTrials:
         number = _number(job)
         config, place = self._configs[number], RunFolder(job.folder)
         if not self._timed:
-            first = RunFolder(place.path / "fold_0") if config.split.all_folds else place
-            epoch_s = first_epoch_s(first.history)
+            first = fold_folder(place, 0) if config.split.all_folds else place
+            epoch_s = first_epoch_s(first)
             if epoch_s is not None:
                 epochs = config.planned_epochs * (config.split.num_folds if config.split.all_folds else 1)
                 say(self._console, self._estimate.after_epoch(epoch_s, num_epochs=epochs))

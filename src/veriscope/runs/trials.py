@@ -11,7 +11,7 @@ from veriscope.config.schema import RunConfig
 from veriscope.config.sweep import LOGGED, SPEED
 from veriscope.errors import RunError
 from veriscope.run_folder import RunFolder
-from veriscope.runs.results import CROSSVAL_NAME, best_epoch, history_rows, read_figures, run_seconds
+from veriscope.runs.results import CROSSVAL_NAME, best_epoch, fold_folder, history_rows, read_figures, run_seconds
 
 
 def trial_folder(sweep: RunFolder, number: int) -> RunFolder:
@@ -57,7 +57,7 @@ def logged(folder: RunFolder, config: RunConfig, *, metric: str) -> list[float]:
         return [_number(row.get(metric)) for row in history_rows(folder)]
     figures: list[float] = []
     for number in range(config.split.num_folds):
-        fold = RunFolder(folder.path / f"fold_{number}")
+        fold = fold_folder(folder, number)
         progress = fold.load_progress() if fold.config.exists() else None
         if progress is None or not progress.complete:
             break
