@@ -81,7 +81,7 @@ def test_a_band_gives_unsure_verdicts_in_every_form(tmp_path: Path, capsys: pyte
         ("unsure", "the score is in the unsure band")
     ] * 2
     assert "0 fake, 0 real, 2 unsure." in err
-    assert "96.0% were right on val" in err
+    assert "96.0 % were right on val" in err
     assert main(["predict", wide, str(tmp_path / "in"), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert [row["verdict"] for row in document["verdicts"]] == ["unsure"] * 2
