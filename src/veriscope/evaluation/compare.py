@@ -298,13 +298,14 @@ def _figure(value: float | None, draws: Floats, *, level: float) -> Figure:
 
 def _draws_notice(pairs: Sequence[Pair], *, level: float, draws: int) -> list[str]:
     """Say it where so few draws can't give a corrected p below 1 - level, however large a difference is."""
-    by_bootstrap = [pair for pair in pairs if pair.test.method == "paired bootstrap"]
-    family = max((sum(other.metric == pair.metric for other in by_bootstrap) for pair in by_bootstrap[:1]), default=0)
-    wanted = int(np.ceil(4 * family / (1 - level)))
+    by_bootstrap = [pair.metric for pair in pairs if pair.test.method == "paired bootstrap"]
+    keys = list(dict.fromkeys(by_bootstrap))
+    family = max((by_bootstrap.count(key) for key in keys), default=0)
     if not family or 2 * family / (draws + 1) < 1 - level:
         return []
     return [
-        f"{draws:,} draws are too few for {family} pairs: no difference could be told apart; take --draws {wanted}."
+        f"{draws:,} draws are too few for {family} pairs: by {', '.join(_in_sentence(_BY_KEY[key]) for key in keys)} "
+        f"nothing could ever be told apart; take --draws {int(np.ceil(4 * family / (1 - level)))}."
     ]
 
 

@@ -28,7 +28,7 @@ from veriscope.types import CLASS_NAMES
 SCHEMA_VERSION = 1
 NAME = "compare"
 _LABELS = {metric.key: metric.label for metric in METRICS}
-_MARKS = {"best": "best", "equal": "=", "": ""}
+_MARKS = {"best": "  best", "equal": "  = best", "": ""}
 
 
 def run_compare(arguments: Namespace) -> int:
@@ -113,14 +113,14 @@ def footnote(comparison: Comparison) -> str:
 def _leaderboard(comparison: Comparison) -> Table:
     grid = Table(box=box.SIMPLE, pad_edge=False)
     grid.add_column("model", overflow="fold")
-    grid.add_column("", no_wrap=True)
     for key in comparison.shown:
-        grid.add_column(_LABELS[key])
+        grid.add_column(_LABELS[key], min_width=len("0.000-0.000"))
     for standing in comparison.standings:
         # A dash, not "to": two lines a model and five metrics then fit into 80 columns.
         cells = ["\n".join(cell(standing.figures[key])).replace(" to ", "-") for key in comparison.shown]
         style = "bold" if standing.mark == "best" else ""
-        grid.add_row(Text(printable(standing.entry.name)), _MARKS[standing.mark], *cells, style=style)
+        name = Text("\n".join([printable(standing.entry.name), _MARKS[standing.mark]]).rstrip())
+        grid.add_row(name, *cells, style=style)
     return grid
 
 

@@ -56,7 +56,7 @@ def test_delong_equals_its_definition_ties_included(seed, size, digits):
 
 
 def test_delong_gives_the_published_example():
-    """AUROC, standard errors, differences, p: as SAS's PROC LOGISTIC and R's pROC 1.18 print for DeLong's patients."""
+    """AUROC, standard errors, differences, p: as R's pROC 1.18 prints for DeLong's patients."""
     labels = OVARIAN[:, 3]
     areas = delong_areas(labels, np.stack([OVARIAN[:, 0], OVARIAN[:, 1], 10 - OVARIAN[:, 2]]))
     assert areas.values == pytest.approx([0.7366, 0.6478, 0.7258], abs=5e-5)
