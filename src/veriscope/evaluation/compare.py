@@ -136,30 +136,42 @@ def compare(
     )
     order = sorted(range(len(entries)), key=lambda k: (_signed(values[k][metric], chosen), matched.names[k]))
     pairs = _pairs(matched, keys, values, resampled, order=order, level=level)
-    best = matched.names[order[0]]
-    told_apart = {
-        pair.second: pair.corrected is not None and pair.corrected < 1 - level
-        for pair in pairs
-        if pair.metric == metric and pair.first == best
-    }
-    standings = tuple(
-        Standing(
-            entry=matched.entries[k],
-            figures=_figures(matched, k, values[k], {key: resampled[key][k] for key in keys}, level=level),
-            mark="best" if k == order[0] else "" if told_apart[matched.names[k]] else "equal",
-        )
-        for k in order
-    )
     return Comparison(
         matched=matched,
         metric=chosen,
         level=level,
         draws=draws,
         seed=seed,
-        standings=standings,
+        standings=_standings(matched, values, {key: resampled[key] for key in keys}, pairs, order=order, level=level),
         pairs=tuple(pairs),
         agreements=_agreements(matched, order),
         notices=(*matched.notices, *_draws_notice(pairs, level=level, draws=draws)),
+    )
+
+
+def _standings(
+    matched: Matched,
+    values: Sequence[Scores],
+    resampled: dict[str, Floats],
+    pairs: Sequence[Pair],
+    *,
+    order: Sequence[int],
+    level: float,
+) -> tuple[Standing, ...]:
+    """Return the detectors in `order`; pairs of the first metric of `resampled` say who can't be told from the best."""
+    best, ranking = matched.names[order[0]], next(iter(resampled))
+    worse = {
+        pair.second
+        for pair in pairs
+        if pair.metric == ranking and pair.first == best and pair.corrected is not None and pair.corrected < 1 - level
+    }
+    return tuple(
+        Standing(
+            entry=matched.entries[k],
+            figures=_figures(matched, k, values[k], {key: draws[k] for key, draws in resampled.items()}, level=level),
+            mark="best" if k == order[0] else "" if matched.names[k] in worse else "equal",
+        )
+        for k in order
     )
 
 
