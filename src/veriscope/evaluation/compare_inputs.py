@@ -178,7 +178,7 @@ def _read(name: str, path: Path, file: Path) -> Entry:
 
 
 def _beside(file: Path) -> tuple[Threshold | None, list[str]]:
-    """Return the preferred threshold and the warnings of the figures beside a table; None where there are none."""
+    """Return the preferred threshold of the figures beside a table, and their warnings; None where there are none."""
     found = next((file.with_name(name) for name in _FIGURES if file.with_name(name).is_file()), None)
     if found is None:
         return None, []
@@ -190,7 +190,7 @@ def _beside(file: Path) -> tuple[Threshold | None, list[str]]:
             for name, one in content["thresholds"].items()
         }
         name = content.get("headline_threshold") or preferred_name(known)
-        return known[name], [str(text) for text in content.get("warnings", [])]
+        return known[name], [str(text) for key in ("warnings", "notices") for text in content.get(key, [])]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"'{found}' is damaged ({type(error).__name__}); put it back, or move it away to compare at 0.5."

@@ -70,14 +70,17 @@ def render_page(comparison: Comparison) -> str:
 
 
 def split_tiles(comparison: Comparison) -> list[SplitTile]:
-    """Return the pictures whose scores by the two best models lie furthest apart; files that have gone are left out.
+    """Return the pictures on which the two best models differ most; files that have gone are left out.
 
-    Shown as the models saw them: with the corruption that was applied.
+    Those come first of which only one is judged right, then the larger gap between scores: scores alone would show how
+    the models are calibrated. Shown as the models saw them: with the corruption that was applied.
     """
     matched = comparison.matched
     places = [matched.names.index(standing.entry.name) for standing in comparison.standings[:2]]
     gaps = np.abs(matched.scores[places[0]] - matched.scores[places[1]])
-    chosen = [int(index) for index in np.argsort(-gaps, kind="stable")[:NUM_TILES] if gaps[index] > 0]
+    called = [matched.scores[place] >= matched.entries[place].threshold.value for place in places]
+    order = np.lexsort((-gaps, called[0] == called[1]))
+    chosen = [int(index) for index in order[:NUM_TILES] if gaps[index] > 0]
     entry = matched.entries[places[0]]
     tiles = load_tiles(
         entry.table,
@@ -95,7 +98,7 @@ def split_tiles(comparison: Comparison) -> list[SplitTile]:
         verdicts = []
         for place in places:
             score = float(matched.scores[place, index])
-            called = CLASS_NAMES[int(score >= matched.entries[place].threshold.value)]
-            verdicts.append((matched.names[place], called, score, called == tile.truth))
+            word = CLASS_NAMES[int(score >= matched.entries[place].threshold.value)]
+            verdicts.append((matched.names[place], word, score, word == tile.truth))
         found.append(SplitTile(tile, tuple(verdicts)))
     return found

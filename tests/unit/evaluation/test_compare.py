@@ -227,12 +227,13 @@ def test_a_run_is_read_at_its_validation_and_said_to_be_selected(tmp_path, good)
     write(run / "validation", logits_of(4, noise=0.5), threshold=None, meta={"subset": "val"})
     own = {"default": {"value": 0.5, "rule": "fixed", "chosen_on": "none"},
            "val": {"value": 0.3, "rule": "youden", "chosen_on": "x val"}}  # fmt: skip
-    (run / "validation" / "figures.json").write_text(json.dumps({"thresholds": own}))
+    (run / "validation" / "figures.json").write_text(json.dumps({"thresholds": own, "notices": ["Not usable."]}))
     bare = write(tmp_path / "bare", logits_of(5, noise=0.5), threshold=None)
     entries = read_entries([str(run), bare])
     assert [entry.name for entry in entries] == ["run_a", "bare"]
     assert [entry.threshold.value for entry in entries] == [0.3, 0.5]
-    assert "selected figures" in entries[0].notices[0]
+    assert entries[0].notices[0] == "run_a: Not usable."
+    assert "selected figures" in entries[0].notices[1]
     assert "at the threshold 0.5" in entries[1].notices[0]
 
 
