@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_
 
 from veriscope.cli import main
 from veriscope.errors import DataError
-from veriscope.evaluation.compare import compare
+from veriscope.evaluation.compare import compare, sentence
 from veriscope.evaluation.compare_inputs import match, read_entries
 from veriscope.evaluation.predictions import PredictionTable, TableMeta
 from veriscope.evaluation.significance import delong_areas, delong_test, mcnemar_test
@@ -283,3 +283,19 @@ def test_too_few_draws_for_the_pairs_are_said(tmp_path):
     notices = compare(read_entries(inputs), metric="brier", draws=100).notices
     assert any("100 draws are too few for 6 pairs" in text and "--draws 480" in text for text in notices)
     assert not any("draws" in text for text in compare(read_entries(inputs), draws=480).notices)
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [("eer", "ranks better than"), ("brier", "has better scores than"), ("f1", "judges better than")],
+)
+def test_lower_is_better_where_it_is(metric, words, good, poor):
+    found = compare(read_entries([poor, good]), metric=metric, draws=200)
+    assert [s.entry.name for s in found.standings] == ["good", "poor"]
+    assert found.shown[0] == metric
+    (pair,) = found.pairs_of(metric)
+    assert (pair.test.difference < 0) == (metric != "f1")
+    assert f"good {words} poor" in found.sentences()[0]
+    # Seen from the other side, the same pair reads the other way round.
+    turned = pair._replace(first="poor", second="good", test=pair.test._replace(difference=-pair.test.difference))
+    assert f"poor {words.replace('better', 'worse')} good" in sentence(turned, comparison=found)
