@@ -91,7 +91,7 @@ def test_a_side_without_any_good_verdict_has_none():
     scores = np.concatenate([rng.uniform(0.1, 0.5, 100), rng.uniform(0.5, 0.9, 500)])
     band = chosen(labels, scores, 0.5, wanted=0.99).band
     assert band.high == 0.5
-    assert outside(labels, scores, band.low, band.high)[0] < 510, "hardly anything is called real"
+    assert outside(labels, scores, band.low, band.high)[0] < 530, "hardly anything is called real"
 
 
 BAND = UnsureBand(
