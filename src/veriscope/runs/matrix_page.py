@@ -8,7 +8,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from veriscope.evaluation.report import HTML_NAME
-from veriscope.runs.matrix_picture import cell_colours
+from veriscope.runs.matrix_picture import cell_colour
 from veriscope.runs.matrix_table import LABELS, SHOWN, Cell, Matrix, sentences
 from veriscope.types import CLASS_MAP_TEXT
 
@@ -38,7 +38,7 @@ def matrix_page(matrix: Matrix, folder: Path, *, provenance: Mapping[str, Any]) 
         any_seen=any(cell.seen for _, _, cell in matrix.each()),
         exact=matrix.metric in ("auroc", "balanced_accuracy"),
         class_map=CLASS_MAP_TEXT,
-        scale=[cell_colours(step / 10)[0] for step in range(-10, 11)],
+        scale=[cell_colour(step / 10) for step in range(-10, 11)],
         facts=[(key.replace("_", " "), provenance[key]) for key in _FACTS],
     )
 
@@ -52,7 +52,6 @@ def figure_text(cell: Cell, metric: Any) -> tuple[str, str]:
 
 
 def _shown(matrix: Matrix, cell: Cell, folder: Path) -> dict[str, Any]:
-    back, ink = cell_colours(cell.skill(matrix.metric))
     worst = matrix.worst
     value, interval = figure_text(cell, matrix.metric)
     report = None
@@ -64,12 +63,11 @@ def _shown(matrix: Matrix, cell: Cell, folder: Path) -> dict[str, Any]:
         "interval": interval,
         "tag": cell.tag,
         "why": cell.reason or ("" if cell.evaluated is None else cell.evaluated.explanation),
-        "style": f"background-color: {back}; color: {ink}",
+        "style": f"background-color: {cell_colour(cell.skill(matrix.metric))}",
         "classes": " ".join(
             name
             for name, holds in (
                 ("seen", cell.seen),
-                ("light", ink == "#ffffff"),
                 ("own", cell.own),
                 ("worst", worst is not None and cell is worst[2]),
                 ("none", cell.evaluated is None),

@@ -3,16 +3,15 @@
 import textwrap
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize, to_rgb
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize, to_hex
 from matplotlib.figure import Figure as Picture
 from matplotlib.patches import Rectangle
 
 from veriscope.evaluation.metrics import UNDEFINED
-from veriscope.evaluation.plots import FAKE_COLOUR, INK, MUTED, REAL_COLOUR, styled
+from veriscope.evaluation.plots import INK, MUTED, styled
 from veriscope.runs.matrix_table import LABELS, Cell, Matrix
 
 _CELL_IN = (1.3, 0.74)
@@ -21,25 +20,14 @@ _LABEL_CHARACTERS = 19
 
 
 def skill_colours() -> Colormap:
-    """Return the scale from always wrong (vermilion) through guessing (near white) to always right (blue): the poles
-    of Okabe and Ito 2008, which every common colour blindness tells apart."""
-    return LinearSegmentedColormap.from_list("skill", [FAKE_COLOUR, "#f7f7f7", REAL_COLOUR])
+    """Return the scale from always wrong (orange) through guessing (near white) to always right (sky blue): two colours
+    of Okabe and Ito 2008, which every common colour blindness tells apart, and on which dark text can be read."""
+    return LinearSegmentedColormap.from_list("skill", ["#e69f00", "#f7f7f7", "#56b4e9"])
 
 
-def cell_colours(skill: float | None) -> tuple[str, str]:
-    """Return background and text colour of a cell, as #rrggbb; `skill` from -1 to 1, None: no figure."""
-    if skill is None:
-        return _EMPTY, MUTED
-    red, green, blue, _ = skill_colours()((skill + 1) / 2)
-    return mpl.colors.to_hex((red, green, blue)), "#ffffff" if _luminance(
-        red, green, blue
-    ) < 0.21 else INK  # the better contrast
-
-
-def _luminance(*rgb: float) -> float:
-    """Return relative luminance in [0, 1] (WCAG 2.1)."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+def cell_colour(skill: float | None) -> str:
+    """Return the background of a cell as #rrggbb; `skill` from -1 to 1, None: no figure. INK is read on all of them."""
+    return _EMPTY if skill is None else to_hex(skill_colours()((skill + 1) / 2))
 
 
 @styled
@@ -71,8 +59,7 @@ def matrix_picture(matrix: Matrix) -> Picture:
         side.set_visible(False)
     picture.suptitle(f"{LABELS[matrix.metric]} across data sets", x=0.01, ha="left", fontsize=11, fontweight="bold")
     bar = picture.colorbar(ScalarMappable(Normalize(-1, 1), skill_colours()), ax=axes, location="bottom", aspect=26,
-        fraction=0.15 / size[1],
-        pad=0.03, ticks=[-1, 0, 1])  # fmt: skip
+                           fraction=0.15 / size[1], pad=0.03, ticks=[-1, 0, 1])  # fmt: skip
     exact = matrix.metric in ("auroc", "balanced_accuracy")
     bar.ax.set_xticklabels(["0: always wrong", "0.5: guessing" if exact else "guessing", "1: always right"], fontsize=8)
     bar.outline.set_visible(False)
@@ -81,21 +68,26 @@ def matrix_picture(matrix: Matrix) -> Picture:
 
 
 def _draw(axes: Axes, matrix: Matrix, cell: Cell, *, column: int, row: int, is_worst: bool) -> None:
-    back, ink = cell_colours(cell.skill(matrix.metric))
+    back = cell_colour(cell.skill(matrix.metric))
     corner = (column - 0.47, row - 0.46)
     axes.add_patch(Rectangle(corner, 0.94, 0.92, facecolor=back, edgecolor="none"))
     if cell.seen:
-        light = "#ffffff" if ink == "#ffffff" else MUTED
         axes.add_patch(
-            Rectangle(corner, 0.94, 0.92, facecolor="none", edgecolor=light, alpha=0.55, hatch="////", linewidth=0)
+            Rectangle(corner, 0.94, 0.92, facecolor="none", edgecolor=MUTED, alpha=0.6, hatch="////", linewidth=0)
         )
     if cell.own:
         axes.add_patch(Rectangle(corner, 0.94, 0.92, facecolor="none", edgecolor=INK, linestyle=":", linewidth=1.4))
     if is_worst:
         axes.add_patch(Rectangle(corner, 0.94, 0.92, facecolor="none", edgecolor=INK, linewidth=2.6, zorder=3))
     value, interval = cell.figure(matrix.metric)
-    patch = {"boxstyle": "round,pad=0.12", "facecolor": to_rgb(back), "alpha": 0.85, "linewidth": 0}
-    style: Any = {"ha": "center", "va": "center", "color": ink, "bbox": patch if cell.seen else None, "zorder": 4}
+    patch = {"boxstyle": "round,pad=0.12", "facecolor": back, "alpha": 0.85, "linewidth": 0}
+    style: Any = {
+        "ha": "center",
+        "va": "center",
+        "color": INK if cell.evaluated else MUTED,
+        "bbox": patch if cell.seen else None,
+        "zorder": 4,
+    }
     if cell.evaluated is None:
         axes.text(column, row, cell.status, fontsize=8.5, **style)
         return
