@@ -14,7 +14,7 @@ class Estimate:
         """Return what can be said before the first run."""
         todo = self._num_runs - len(self._seconds)
         side = "one at a time" if self._places == 1 else f"{self._places} side by side"
-        text = f"{self._num_runs} {self._noun}s, {side}"
+        text = f"{self._num_runs} {self._noun}{'s' if self._num_runs != 1 else ''}, {side}"
         if len(self._seconds) == self._num_runs:
             return f"{text}; all are complete"
         if self._seconds:
