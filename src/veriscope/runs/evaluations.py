@@ -90,6 +90,14 @@ def is_evaluated(folder: Path) -> bool:
     return (folder / JSON_NAME).is_file()
 
 
+def report_kind(folder: Path) -> str:
+    """Return what the report.json in `folder` is of: evaluation, cross-validation; '' where it can't be read."""
+    try:
+        return str(json.loads((folder / JSON_NAME).read_text(encoding="utf-8"))["kind"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def evaluation_slots(config: EvaluateConfig, *, workers: int | None, key: str) -> list[dict[str, str]]:
     """Return places for evaluations side by side, each on one GPU where there are some; see `slots`.
 

@@ -14,7 +14,7 @@ from veriscope.progress import say
 from veriscope.run_folder import RunFolder, new_folder
 from veriscope.runs.batch import list_commands, run_all
 from veriscope.runs.estimate import Estimate
-from veriscope.runs.evaluations import Evaluated, evaluation_slots, is_evaluated, read_evaluation
+from veriscope.runs.evaluations import Evaluated, evaluation_slots, is_evaluated, read_evaluation, report_kind
 from veriscope.runs.matrix_plan import Planned, plan_cells, read_columns, read_rows
 from veriscope.runs.matrix_report import write_matrix
 from veriscope.runs.matrix_table import Cell, Matrix, MatrixMetric, labelled
@@ -117,7 +117,12 @@ def tabulate(folders: Sequence[Path], *, metric: MatrixMetric, output: Path | No
 def _evaluations(folder: Path) -> list[Path]:
     if is_evaluated(folder):
         return [folder]
-    found = sorted(file.parent for file in folder.glob(f"**/{JSON_NAME}") if not file.parent.name.startswith("."))
+    # A folder of runs also holds reports of cross-validations, and halves of evaluations under a name with a dot.
+    found = sorted(
+        file.parent
+        for file in folder.glob(f"**/{JSON_NAME}")
+        if not file.parent.name.startswith(".") and report_kind(file.parent) in ("evaluation", "")
+    )
     if not found:
         raise RunError(f"'{folder}' holds no evaluation: there is no {JSON_NAME} in it or below")
     return found

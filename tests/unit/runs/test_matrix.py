@@ -116,6 +116,8 @@ def test_a_fall_is_named_with_its_height(tmp_path: Path) -> None:
 
 def test_the_table_of_evaluations_that_are_there(evaluations: Path, tmp_path: Path, capsys: Any) -> None:
     output = tmp_path / "out"
+    (evaluations / "folds").mkdir()
+    (evaluations / "folds" / "report.json").write_text('{"kind": "cross-validation"}')  # beside them: no cell
     assert main(["matrix", "--from", str(evaluations), "--output", str(output), "--metric", "accuracy"]) == 0
     assert {file.name for file in output.iterdir()} >= {"matrix.json", "matrix.csv", "matrix.png", "matrix.html"}
     record = json.loads((output / "matrix.json").read_text())
