@@ -51,10 +51,9 @@ def wandb_run(
     if by_agent and offline:
         raise ConfigError(f"a W&B agent started this run, which can't be recorded ({reason}); the agent would wait")
     id_file = folder / _ID_NAME
-    known = id_file.read_text(encoding="utf-8").strip() if id_file.is_file() else ""
-    own_id = known or secrets.token_hex(4)
+    known = id_file.is_file()
     if not known and not by_agent:
-        write_text(id_file, own_id)  # before W&B hears of it: after a kill the run goes on under the same id
+        write_text(id_file, secrets.token_hex(4))  # before W&B hears of it: after a kill it goes on under the same id
     _drop_empty(folder)
     # A process that shares W&B's background service with the one that started it, as from a notebook or a W&B agent,
     # can't go on with a run under its id when it was killed: the service holds that run until its own end.
@@ -63,7 +62,7 @@ def wandb_run(
         # An agent names its runs' project and id by itself.
         project=None if by_agent else config.project,
         entity=None if by_agent else config.entity,
-        id=None if by_agent else own_id,
+        id=None if by_agent else id_file.read_text(encoding="utf-8").strip(),
         group=config.group,
         job_type=job_type or config.job_type,
         tags=list(config.tags),
