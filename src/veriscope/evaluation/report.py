@@ -15,7 +15,8 @@ from matplotlib.figure import Figure as Picture
 from PIL import Image
 
 from veriscope.evaluation import plots
-from veriscope.evaluation.judge import LEVEL, Figure, Judgement
+from veriscope.evaluation.figures import LEVEL, Figure
+from veriscope.evaluation.judge import Judgement
 from veriscope.evaluation.metrics import METRICS, UNDEFINED
 from veriscope.evaluation.pictures import Tile, score_text
 from veriscope.evaluation.predictions import PredictionTable
