@@ -20,11 +20,15 @@ HOMES = {
         "evaluation/plots.py",
         "evaluation/fold_plots.py",
         "evaluation/report.py",
+        "evaluation/sections.py",
         "runs/fold_report.py",
         "runs/sweep_plots.py",
     ),
-    "optuna": ("runs/study.py",),
     "jinja2": ("evaluation/report.py",),
+    "jinja2": (
+        "evaluation/report.py",
+        "evaluation/sections.py",
+    ),
     "fastapi": ("serving/",),
     "onnx": ("export/",),
 }

@@ -235,8 +235,8 @@ def confounding(labels: npt.NDArray[Any], names: Names, *, key: str) -> str:
         )
     right = f"{100 * (1 + distance) / 2:.0f}"
     return (
-        f"Here the {what} alone tells real from fake {right} times of 100 (50 is guessing): where it tells nothing, the "
-        "model may be much worse than these figures."
+        f"Here the {what} alone tells real from fake {right} times of 100 (50 is guessing): where it tells nothing, "
+        "the model may be much worse than these figures."
     )
 
 

@@ -16,14 +16,17 @@ from PIL import Image
 
 from veriscope.evaluation import plots
 from veriscope.evaluation.figures import LEVEL, Figure
+from veriscope.evaluation.groups import MIN_ROWS
 from veriscope.evaluation.judge import Judgement
 from veriscope.evaluation.metrics import METRICS, UNDEFINED
 from veriscope.evaluation.pictures import Tile, score_text
 from veriscope.evaluation.predictions import PredictionTable
+from veriscope.evaluation.sections import Section
+from veriscope.evaluation.verdict import grade
 from veriscope.files import write_text
 from veriscope.types import CLASS_MAP_TEXT, CLASS_NAMES, Threshold
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 HTML_NAME, JSON_NAME = "report.html", "report.json"
 _MAX_UNREADABLE_SHOWN = 200  # the page stays readable; report.json and the table hold them all
 
@@ -93,19 +96,25 @@ def write_report(
     tiles: list[Tile],
     facts: ReportFacts,
     folds: FoldsSection | None = None,
+    sections: Sequence[Section] = (),
 ) -> Path:
-    """Write report.html and report.json into `folder`, each whole or not at all; return the page's path."""
+    """Write report.html and report.json into `folder`, each whole or not at all; return the page's path.
+
+    `sections` stand between the curves and the pictures, in their order.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    content = report_dict(judgement, table=table, facts=facts)
+    content = report_dict(judgement, table=table, facts=facts, sections=sections)
     if folds is not None:
         content["kind"] = "cross-validation"
     write_text(folder / JSON_NAME, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    page = render(judgement, table=table, pictures=pictures, tiles=tiles, facts=facts, folds=folds)
+    page = render(judgement, table=table, pictures=pictures, tiles=tiles, facts=facts, folds=folds, sections=sections)
     write_text(folder / HTML_NAME, page)
     return folder / HTML_NAME
 
 
-def report_dict(judgement: Judgement, *, table: PredictionTable, facts: ReportFacts) -> dict[str, Any]:
+def report_dict(
+    judgement: Judgement, *, table: PredictionTable, facts: ReportFacts, sections: Sequence[Section] = ()
+) -> dict[str, Any]:
     """Return everything machine-readable; the keys stay within one `schema_version`."""
     return {
         "schema_version": SCHEMA_VERSION,
@@ -116,7 +125,9 @@ def report_dict(judgement: Judgement, *, table: PredictionTable, facts: ReportFa
         "corruption": table.meta.corruption,
         "warnings": list(facts.warnings),
         "notices": list(facts.notices),
+        "grade": grade(judgement),
         **judgement.to_dict(),
+        "sections": {section.anchor: section.to_dict() for section in sections},
         "unreadable": [{"id": name, "reason": reason} for name, reason in table.unreadable],
         "bundle": dict(facts.bundle),
         "provenance": dict(facts.provenance),
@@ -131,6 +142,7 @@ def render(
     tiles: list[Tile],
     facts: ReportFacts,
     folds: FoldsSection | None = None,
+    sections: Sequence[Section] = (),
 ) -> str:
     """Return the page. It loads nothing: pictures are inline, and its content policy forbids any request."""
     environment = Environment(
@@ -145,6 +157,13 @@ def render(
         table=table,
         facts=facts,
         folds=folds,
+        grade=grade(judgement),
+        contents=_contents(judgement, table, folds=folds, sections=sections, tiles=tiles, pictures=pictures),
+        sections=[
+            (section, [(inline_svg(picture), caption) for picture, caption in section.pictures.values()])
+            for section in sections
+        ],
+        min_rows=MIN_ROWS,
         sheets=[] if folds is None else [(title, sheet_uri(file)) for title, file in folds.sheets if file.is_file()],
         class_map=CLASS_MAP_TEXT,
         class_names=CLASS_NAMES,
@@ -167,6 +186,30 @@ def render(
         bundle_rows=_flat(facts.bundle),
         provenance_rows=_flat(facts.provenance),
     )
+
+
+def _contents(
+    judgement: Judgement,
+    table: PredictionTable,
+    *,
+    folds: FoldsSection | None,
+    sections: Sequence[Section],
+    tiles: list[Tile],
+    pictures: Mapping[str, Picture],
+) -> list[tuple[str, str]]:
+    """Return (anchor, title) of the page's sections below the verdict."""
+    parts = [
+        ("folds", "Over the folds", folds is not None),
+        ("figures", "Figures", judgement.num_judged > 0),
+        ("verdicts", "Right and wrong", judgement.num_judged > 0),
+        ("groups", "Group by group", bool(judgement.by_generator or judgement.group_tables)),
+        ("curves", "Curves", any(name in pictures for name in _CAPTIONS)),
+        *((section.anchor, section.title, True) for section in sections),
+        ("pictures", "Pictures", bool(tiles)),
+        ("no-verdict", "No verdict", table.num_unreadable > 0),
+        ("provenance", "Where this comes from", True),
+    ]
+    return [(anchor, title) for anchor, title, there in parts if there]
 
 
 def threshold_title(name: str, threshold: Threshold) -> str:

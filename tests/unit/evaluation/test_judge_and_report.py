@@ -217,7 +217,7 @@ def test_report_is_one_safe_file_that_loads_nothing(tmp_path: Path):
         assert expected in text, expected
     assert not re.search(r"(?i)#(0072b2|d55e00)", text.split("</style>", 1)[1])  # colours follow the page
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert report["schema_version"] == 1
+    assert report["schema_version"] == 2
     assert report["class_map"] == {"real": 0, "fake": 1}
     assert report["metrics"]["auroc"]["value"] == pytest.approx(judgement.metrics["auroc"])
     assert report["thresholds"]["val"]["confusion"]["tp"] == judgement.confusion["val"].tp
