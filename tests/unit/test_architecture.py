@@ -25,10 +25,6 @@ HOMES = {
         "runs/sweep_plots.py",
     ),
     "jinja2": ("evaluation/report.py",),
-    "jinja2": (
-        "evaluation/report.py",
-        "evaluation/sections.py",
-    ),
     "fastapi": ("serving/",),
     "onnx": ("export/",),
 }

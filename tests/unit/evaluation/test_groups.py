@@ -99,7 +99,11 @@ def test_compression_is_bits_a_pixel_of_jpeg_only():
         *(PictureFacts("PNG", 100, 100, 25_000) for _ in range(30)),
     ]
     found = {table.key: table for table in judged(table_of(labels, logits, facts=stored)).group_tables}
-    assert {row.name for row in found["compression"].rows} == {"below 1 bit", "2 to 4 bits", "(no JPEG)"}
+    assert {row.name for row in found["compression"].rows} == {
+        "below 1 bit a pixel",
+        "2 to 4 bits a pixel",
+        "(no JPEG)",
+    }
     one = {table.key for table in judged(table_of(labels, logits, facts=[*stored[:30]] * 3)).group_tables}
     assert "compression" not in one
 
@@ -181,7 +185,7 @@ def test_the_worst_generator_is_named_beside_the_mean():
     logits[60:84] = -3.0
     names = [None] * 60 + ["sd"] * 30 + ["gan"] * 30 + ["few"] * 30
     found = judged(table_of(labels, logits, generators=names))
-    spread = found.generator_spread["recall"]
+    spread = found.generator_spread["default"]
     assert (spread.worst, spread.num_groups) == ("sd", 3)
     assert (spread.minimum, spread.mean) == (pytest.approx(0.2), pytest.approx((0.2 + 1 + 1) / 3))
     assert "Worst against sd: it catches 20 of 100 (mean over 3 generators: 73)." in found.verdict()
