@@ -145,14 +145,9 @@ def render(
     sections: Sequence[Section] = (),
 ) -> str:
     """Return the page. It loads nothing: pictures are inline, and its content policy forbids any request."""
-    environment = Environment(
-        loader=PackageLoader("veriscope.evaluation"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["num"] = _number_text
-    environment.filters["share"] = lambda value: UNDEFINED if value is None else f"{value:.1%}".replace("%", " %")
-    environment.filters["score"] = score_text
-    return environment.get_template("report.html.j2").render(
+    captions = _CAPTIONS if folds is None else _FOLD_CAPTIONS
+    template = page_environment().get_template("report.html.j2")
+    return template.render(
         judgement=judgement,
         table=table,
         facts=facts,
@@ -173,11 +168,7 @@ def render(
         threshold_titles={name: threshold_title(name, value) for name, value in judgement.thresholds.items()},
         degenerate=_any_degenerate(judgement),
         figure_text=figure_text,
-        charts=[
-            (name, inline_svg(pictures[name]), text)
-            for name, text in (_CAPTIONS if folds is None else _FOLD_CAPTIONS).items()
-            if name in pictures
-        ],
+        charts=[(name, inline_svg(pictures[name]), text) for name, text in captions.items() if name in pictures],
         wrong=[tile for tile in tiles if not tile.right],
         right=[tile for tile in tiles if tile.right],
         num_wrong=judgement.confusion[judgement.headline].fp + judgement.confusion[judgement.headline].fn,
@@ -186,6 +177,20 @@ def render(
         bundle_rows=_flat(facts.bundle),
         provenance_rows=_flat(facts.provenance),
     )
+
+
+def page_environment() -> Environment:
+    """Return what renders veriscope's pages: autoescaped, an unknown name is an error; `style` is the report's CSS."""
+    environment = Environment(
+        loader=PackageLoader("veriscope.evaluation"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["num"] = _number_text
+    environment.filters["share"] = lambda value: UNDEFINED if value is None else f"{value:.1%}".replace("%", " %")
+    environment.filters["score"] = score_text
+    report, _, _ = PackageLoader("veriscope.evaluation").get_source(environment, "report.html.j2")
+    environment.globals["style"] = Markup(report.partition("<style>")[2].partition("</style>")[0])
+    return environment
 
 
 def _contents(
