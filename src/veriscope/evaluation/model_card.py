@@ -162,11 +162,11 @@ def _results(report: EvaluationReport) -> list[dict[str, Any]]:
         "split": report.data.part,
         "args": {"content_hash": report.data.content_hash, "pictures": report.counts["judged"]},
     }
-    found = [{"task": _TASK, "dataset": dataset, "metrics": _metrics(report.figures)}]
+    found = [{"task": dict(_TASK), "dataset": dict(dataset), "metrics": _metrics(report.figures)}]
     for row in report.generators:
         own = {**dataset, "config": row.generator, "args": {**dataset["args"], "fakes": row.support}}
         figures = {"recall": row.recall[report.headline_threshold], "auroc": row.auroc}
-        found.append({"task": _TASK, "dataset": own, "metrics": _metrics(figures)})
+        found.append({"task": dict(_TASK), "dataset": own, "metrics": _metrics(figures)})
     return [entry for entry in found if entry["metrics"]]
 
 
