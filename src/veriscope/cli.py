@@ -62,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"veriscope {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_card(commands)
     _add_compare(commands)
     _add_matrix(commands)
     _add_predict(commands)
@@ -70,6 +71,22 @@ def build_parser() -> argparse.ArgumentParser:
     _add_sweep(commands)
     _add_bench(commands)
     return parser
+
+
+def _add_card(commands: "Commands") -> None:
+    text = "a model card with the figures of evaluations, in Hugging Face's format; the bundle's own card stays"
+    parser = commands.add_parser("card", help=text, description=text[0].upper() + text[1:] + ".")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that a training run left at RUN/bundle")
+    parser.add_argument("--report", type=Path, nargs="+", required=True, metavar="FOLDER", help="evaluations of it")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: MODEL_CARD.md in the first FOLDER")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    parser.set_defaults(run=_card)
+
+
+def _card(arguments: argparse.Namespace) -> int:
+    from veriscope.evaluation.model_card import run_card
+
+    return run_card(arguments)
 
 
 def _add_compare(commands: "Commands") -> None:

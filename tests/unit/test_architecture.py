@@ -21,6 +21,7 @@ HOMES = {
         "evaluation/plots.py",
         "evaluation/fold_plots.py",
         "evaluation/report.py",
+        "evaluation/sections.py",
         "runs/fold_report.py",
         "runs/matrix_picture.py",
         "runs/sweep_plots.py",

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from veriscope.evaluation.figures import LEVEL, Figure, figure_dict
 from veriscope.evaluation.intervals import Interval, wilson
-from veriscope.evaluation.judge import LEVEL, Figure, figure_dict
 from veriscope.evaluation.metrics import Confusion
 
 # Two intervals at this level hold both shares at LEVEL or above (Bonferroni).

@@ -15,15 +15,19 @@ from matplotlib.figure import Figure as Picture
 from PIL import Image
 
 from veriscope.evaluation import plots
-from veriscope.evaluation.judge import LEVEL, Figure, Judgement
+from veriscope.evaluation.figures import LEVEL, Figure
+from veriscope.evaluation.groups import MIN_ROWS
+from veriscope.evaluation.judge import Judgement
 from veriscope.evaluation.metrics import METRICS, UNDEFINED
 from veriscope.evaluation.pictures import Tile, score_text
 from veriscope.evaluation.predictions import PredictionTable
 from veriscope.evaluation.reliance import Reliance
+from veriscope.evaluation.sections import Section
+from veriscope.evaluation.verdict import grade
 from veriscope.files import write_text
 from veriscope.types import CLASS_MAP_TEXT, CLASS_NAMES, Threshold
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 HTML_NAME, JSON_NAME = "report.html", "report.json"
 _MAX_UNREADABLE_SHOWN = 200  # the page stays readable; report.json and the table hold them all
 
@@ -94,20 +98,32 @@ def write_report(
     facts: ReportFacts,
     folds: FoldsSection | None = None,
     reliance: Reliance | None = None,
+    sections: Sequence[Section] = (),
 ) -> Path:
-    """Write report.html and report.json into `folder`, each whole or not at all; return the page's path."""
+    """Write report.html and report.json into `folder`, each whole or not at all; return the page's path.
+
+    `sections` stand between the curves and the pictures, in their order.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    content = report_dict(judgement, table=table, facts=facts, reliance=reliance)
+    content = report_dict(judgement, table=table, facts=facts, reliance=reliance, sections=sections)
     if folds is not None:
         content["kind"] = "cross-validation"
     write_text(folder / JSON_NAME, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    page = render(judgement, table=table, pictures=pictures, tiles=tiles, facts=facts, folds=folds, reliance=reliance)
+    page = render(
+        judgement, table=table, pictures=pictures, tiles=tiles, facts=facts, folds=folds, reliance=reliance,
+        sections=sections,
+    )  # fmt: skip
     write_text(folder / HTML_NAME, page)
     return folder / HTML_NAME
 
 
 def report_dict(
-    judgement: Judgement, *, table: PredictionTable, facts: ReportFacts, reliance: Reliance | None = None
+    judgement: Judgement,
+    *,
+    table: PredictionTable,
+    facts: ReportFacts,
+    reliance: Reliance | None = None,
+    sections: Sequence[Section] = (),
 ) -> dict[str, Any]:
     """Return everything machine-readable; the keys stay within one `schema_version`."""
     return {
@@ -119,8 +135,10 @@ def report_dict(
         "corruption": table.meta.corruption,
         "warnings": list(facts.warnings),
         "notices": list(facts.notices),
+        "grade": grade(judgement),
         **judgement.to_dict(),
         **({} if reliance is None else reliance.to_dict()),
+        "sections": {section.anchor: section.to_dict() for section in sections},
         "unreadable": [{"id": name, "reason": reason} for name, reason in table.unreadable],
         "bundle": dict(facts.bundle),
         "provenance": dict(facts.provenance),
@@ -136,41 +154,43 @@ def render(
     facts: ReportFacts,
     folds: FoldsSection | None = None,
     reliance: Reliance | None = None,
+    sections: Sequence[Section] = (),
 ) -> str:
     """Return the page. It loads nothing: pictures are inline, and its content policy forbids any request."""
-    return (
-        page_environment()
-        .get_template("report.html.j2")
-        .render(
-            judgement=judgement,
-            table=table,
-            facts=facts,
-            folds=folds,
-            reliance=[] if reliance is None else reliance.paragraphs(),
-            sheets=[]
-            if folds is None
-            else [(title, sheet_uri(file)) for title, file in folds.sheets if file.is_file()],
-            class_map=CLASS_MAP_TEXT,
-            class_names=CLASS_NAMES,
-            level=f"{LEVEL:.0%}".replace("%", " %"),
-            threshold_rows=_threshold_rows(judgement),
-            free_rows=_free_rows(judgement),
-            threshold_titles={name: threshold_title(name, value) for name, value in judgement.thresholds.items()},
-            degenerate=_any_degenerate(judgement),
-            figure_text=figure_text,
-            charts=[
-                (name, inline_svg(pictures[name]), text)
-                for name, text in (_CAPTIONS if folds is None else _FOLD_CAPTIONS).items()
-                if name in pictures
-            ],
-            wrong=[tile for tile in tiles if not tile.right],
-            right=[tile for tile in tiles if tile.right],
-            num_wrong=judgement.confusion[judgement.headline].fp + judgement.confusion[judgement.headline].fn,
-            max_unreadable=_MAX_UNREADABLE_SHOWN,
-            data_rows=_flat(facts.data),
-            bundle_rows=_flat(facts.bundle),
-            provenance_rows=_flat(facts.provenance),
-        )
+    captions = _CAPTIONS if folds is None else _FOLD_CAPTIONS
+    template = page_environment().get_template("report.html.j2")
+    return template.render(
+        judgement=judgement,
+        table=table,
+        facts=facts,
+        folds=folds,
+        grade=grade(judgement),
+        contents=_contents(
+            judgement, table, folds=folds, reliance=reliance, sections=sections, tiles=tiles, pictures=pictures
+        ),
+        reliance=[] if reliance is None else reliance.paragraphs(),
+        sections=[
+            (section, [(inline_svg(picture), caption) for picture, caption in section.pictures.values()])
+            for section in sections
+        ],
+        min_rows=MIN_ROWS,
+        sheets=[] if folds is None else [(title, sheet_uri(file)) for title, file in folds.sheets if file.is_file()],
+        class_map=CLASS_MAP_TEXT,
+        class_names=CLASS_NAMES,
+        level=f"{LEVEL:.0%}".replace("%", " %"),
+        threshold_rows=_threshold_rows(judgement),
+        free_rows=_free_rows(judgement),
+        threshold_titles={name: threshold_title(name, value) for name, value in judgement.thresholds.items()},
+        degenerate=_any_degenerate(judgement),
+        figure_text=figure_text,
+        charts=[(name, inline_svg(pictures[name]), text) for name, text in captions.items() if name in pictures],
+        wrong=[tile for tile in tiles if not tile.right],
+        right=[tile for tile in tiles if tile.right],
+        num_wrong=judgement.confusion[judgement.headline].fp + judgement.confusion[judgement.headline].fn,
+        max_unreadable=_MAX_UNREADABLE_SHOWN,
+        data_rows=_flat(facts.data),
+        bundle_rows=_flat(facts.bundle),
+        provenance_rows=_flat(facts.provenance),
     )
 
 
@@ -186,6 +206,32 @@ def page_environment() -> Environment:
     report, _, _ = PackageLoader("veriscope.evaluation").get_source(environment, "report.html.j2")
     environment.globals["style"] = Markup(report.partition("<style>")[2].partition("</style>")[0])
     return environment
+
+
+def _contents(
+    judgement: Judgement,
+    table: PredictionTable,
+    *,
+    folds: FoldsSection | None,
+    reliance: Reliance | None,
+    sections: Sequence[Section],
+    tiles: list[Tile],
+    pictures: Mapping[str, Picture],
+) -> list[tuple[str, str]]:
+    """Return (anchor, title) of the page's sections below the verdict."""
+    parts = [
+        ("folds", "Over the folds", folds is not None),
+        ("figures", "Figures", judgement.num_judged > 0),
+        ("verdicts", "Right and wrong", judgement.num_judged > 0),
+        ("reliance", "How far to rely on it", reliance is not None),
+        ("groups", "Group by group", bool(judgement.by_generator or judgement.group_tables)),
+        ("curves", "Curves", any(name in pictures for name in _CAPTIONS)),
+        *((section.anchor, section.title, True) for section in sections),
+        ("pictures", "Pictures", bool(tiles)),
+        ("no-verdict", "No verdict", table.num_unreadable > 0),
+        ("provenance", "Where this comes from", True),
+    ]
+    return [(anchor, title) for anchor, title, there in parts if there]
 
 
 def threshold_title(name: str, threshold: Threshold) -> str:

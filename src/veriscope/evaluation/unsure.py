@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
+from veriscope.evaluation.figures import LEVEL, Figure, figure_dict
 from veriscope.evaluation.intervals import wilson
-from veriscope.evaluation.judge import LEVEL, Figure, figure_dict
 from veriscope.evaluation.threshold import between
 from veriscope.types import CLASS_NAMES, FAKE, REAL, Threshold, UnsureBand
 

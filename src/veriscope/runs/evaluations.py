@@ -10,8 +10,8 @@ from veriscope.bundle.bundle import RECORD_NAME, Bundle, load_bundle
 from veriscope.config.evaluate import EvaluateConfig
 from veriscope.config.schema import TrainerConfig
 from veriscope.errors import RunError
+from veriscope.evaluation.figures import Figure
 from veriscope.evaluation.intervals import Interval
-from veriscope.evaluation.judge import Figure
 from veriscope.evaluation.report import JSON_NAME
 from veriscope.runs.slots import slots
 from veriscope.standing import flatten

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from veriscope.evaluation.judge import Figure
+from veriscope.evaluation.figures import Figure
 from veriscope.evaluation.metrics import METRICS
 from veriscope.runs.evaluations import Evaluated
 

@@ -14,7 +14,7 @@ from veriscope.config.command import ROOT
 from veriscope.config.expected import Expected, ExpectedFigure
 from veriscope.config.load import validate
 from veriscope.errors import ConfigError, nearest
-from veriscope.evaluation.judge import Figure
+from veriscope.evaluation.figures import Figure
 from veriscope.evaluation.metrics import METRICS
 from veriscope.runs.estimate import duration
 

@@ -17,8 +17,8 @@ from veriscope.config.load import compose_evaluation, compose_run
 from veriscope.config.schema import RunConfig
 from veriscope.data.sources import load_manifest
 from veriscope.errors import ConfigError, RunError
+from veriscope.evaluation.figures import Figure
 from veriscope.evaluation.intervals import Interval
-from veriscope.evaluation.judge import Figure
 from veriscope.evaluation.metrics import UNDEFINED
 from veriscope.files import write_text
 from veriscope.progress import say

@@ -14,6 +14,7 @@ from veriscope.bundle.seen import fingerprints
 from veriscope.config.command import data_words, override, typed
 from veriscope.config.schema import RunConfig
 from veriscope.data.manifest import Manifest
+from veriscope.data.sources import sources
 from veriscope.evaluation import plots
 from veriscope.evaluation.judge import Judgement, judge
 from veriscope.evaluation.notices import bundle_notices
@@ -96,6 +97,8 @@ def _select(config: RunConfig, data: TrainingData, scored: list[Scored]) -> tupl
         splits=["val"] * len(samples),
         groups=[sample.group for sample in samples],
         generators=[sample.generator for sample in samples],
+        sources=sources(val, data_name=config.data.name),
+        facts=[answer.facts for answer in scored],
         errors=[answer.error for answer in scored],
     )
     return chosen, table

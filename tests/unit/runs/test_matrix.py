@@ -13,8 +13,8 @@ from tests.helpers.bundles import tiny_bundle, write_pictures
 from veriscope.bundle import load_bundle
 from veriscope.cli import main
 from veriscope.errors import BundleError, ConfigError, RunError
+from veriscope.evaluation.figures import Figure
 from veriscope.evaluation.intervals import Interval
-from veriscope.evaluation.judge import Figure
 from veriscope.runs.evaluations import Evaluated, evaluation_key, read_evaluation
 from veriscope.runs.matrix import matrix_of
 from veriscope.runs.matrix_picture import cell_colour, matrix_picture

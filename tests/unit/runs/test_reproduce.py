@@ -14,8 +14,8 @@ from veriscope.config.command import ROOT
 from veriscope.config.expected import ExpectedFigure
 from veriscope.config.load import compose_evaluation, compose_run
 from veriscope.errors import ConfigError
+from veriscope.evaluation.figures import Figure
 from veriscope.evaluation.intervals import Interval
-from veriscope.evaluation.judge import Figure
 from veriscope.run_folder import RunFolder
 from veriscope.runs.registry import is_inside, known, read_expected
 from veriscope.runs.reproduce import _evaluate_words
