@@ -20,6 +20,8 @@ HOMES = {
         "evaluation/plots.py",
         "evaluation/fold_plots.py",
         "evaluation/report.py",
+        "evaluation/robustness_plots.py",
+        "evaluation/robustness_report.py",
         "runs/fold_report.py",
         "runs/sweep_plots.py",
     ),

@@ -83,6 +83,27 @@ class FoldsSection:
     sheets: Sequence[tuple[str, Path]]
 
 
+@dataclass(frozen=True, slots=True)
+class TextTable:
+    """A table of texts: what heads it, its columns, and its rows. `folded`: long, shown when asked for."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    folded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RobustnessSection:
+    """What a report says about damage and alignment. `pictures`: file name to picture and caption; `notes`: small."""
+
+    title: str
+    sentences: tuple[str, ...]
+    tables: tuple[TextTable, ...]
+    pictures: Mapping[str, tuple[Picture, str]]
+    notes: tuple[str, ...]
+
+
 def write_report(
     folder: Path,
     *,
@@ -92,6 +113,7 @@ def write_report(
     tiles: list[Tile],
     facts: ReportFacts,
     folds: FoldsSection | None = None,
+    robustness: RobustnessSection | None = None,
 ) -> Path:
     """Write report.html and report.json into `folder`, each whole or not at all; return the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +121,11 @@ def write_report(
     if folds is not None:
         content["kind"] = "cross-validation"
     write_text(folder / JSON_NAME, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    page = render(judgement, table=table, pictures=pictures, tiles=tiles, facts=facts, folds=folds)
+    if robustness is not None:
+        content["robustness"] = list(robustness.sentences)
+    page = render(
+        judgement, table=table, pictures=pictures, tiles=tiles, facts=facts, folds=folds, robustness=robustness
+    )
     write_text(folder / HTML_NAME, page)
     return folder / HTML_NAME
 
@@ -130,6 +156,7 @@ def render(
     tiles: list[Tile],
     facts: ReportFacts,
     folds: FoldsSection | None = None,
+    robustness: RobustnessSection | None = None,
 ) -> str:
     """Return the page. It loads nothing: pictures are inline, and its content policy forbids any request."""
     environment = Environment(
@@ -144,6 +171,10 @@ def render(
         table=table,
         facts=facts,
         folds=folds,
+        robustness=robustness,
+        robustness_charts=[]
+        if robustness is None
+        else [(inline_svg(picture), caption) for picture, caption in robustness.pictures.values()],
         sheets=[] if folds is None else [(title, sheet_uri(file)) for title, file in folds.sheets if file.is_file()],
         class_map=CLASS_MAP_TEXT,
         class_names=CLASS_NAMES,

@@ -1,6 +1,7 @@
 """The few lines that an evaluation leaves on the terminal."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
@@ -21,9 +22,16 @@ _SHOWN = (
 
 
 def print_summary(
-    judgement: Judgement, table: PredictionTable, facts: ReportFacts, *, folder: Path, bundle: Path, console: Console
+    judgement: Judgement,
+    table: PredictionTable,
+    facts: ReportFacts,
+    *,
+    folder: Path,
+    bundle: Path,
+    console: Console,
+    more: Sequence[str] = (),
 ) -> None:
-    """Print warnings, the verdict, the main figures at every threshold, and where the report and the rest lie."""
+    """Print warnings, the verdict, the main figures at every threshold, `more` sentences, and where the rest lies."""
     console.print(f"[bold]{escape(facts.title)}[/]: {escape(facts.subset)}", highlight=False, soft_wrap=True)
     for text in facts.warnings:
         console.print(f"[bold red]Don't trust these figures.[/] {escape(text)}", highlight=False, soft_wrap=True)
@@ -43,6 +51,8 @@ def print_summary(
                      for value, span in map(figure_text, figures)]  # fmt: skip
             grid.add_row(metric.label, *cells)
     console.print(grid)
+    for text in more:
+        say(console, text)
     if table.num_unreadable:
         console.print(f"{table.num_unreadable} of {len(table)} files got no verdict; the report lists them.")
     for name, path in (

@@ -1,0 +1,216 @@
+"""From logits of the same pictures, clean and damaged, to figures: what each cell costs, how often verdicts flip."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from veriscope.augment.grid import Cell
+from veriscope.evaluation.intervals import wilson
+from veriscope.evaluation.judge import LEVEL, Figure
+from veriscope.evaluation.metrics import auroc
+from veriscope.evaluation.paired_draws import paired_draws, percentile_interval
+from veriscope.types import FAKE, REAL
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+DRAWS = 1000  # a grid has 51 columns; 1,000 draws move a bound by less than its second digit tells
+
+
+@dataclass(frozen=True, slots=True)
+class CellFigures:
+    """One cell of the grid. Shares carry Wilson's interval, the others the paired bootstrap's; None = undefined.
+
+    `auroc_drop` and `accuracy_drop` are clean less damaged, on the same pictures. `flips` is the share of pictures
+    whose verdict changes, `to_fake` and `to_real` its two directions (they add up to it); `accused` is the share of
+    really real pictures that were called real and are called fake now.
+    """
+
+    kind: str
+    title: str
+    severity: int
+    name: str
+    level: str
+    num_images: int
+    auroc: Figure
+    accuracy: Figure
+    recall: Figure
+    specificity: Figure
+    auroc_drop: Figure
+    accuracy_drop: Figure
+    flips: Figure
+    to_fake: Figure
+    to_real: Figure
+    accused: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class GridFigures:
+    """The whole grid. Means are over cells with every kind weighing the same; the clean pictures are not among them.
+
+    `flips`, `to_fake` and `to_real` are means of the cells' flip rates; `ever_flipped` the share of pictures whose
+    verdict at least one cell changes, `ever_accused` the share of real pictures called real that at least one cell
+    turns into fake ones.
+    `worst_by` names what the worst cell is lowest in: AUROC, or accuracy where there is one class only.
+    """
+
+    cells: tuple[CellFigures, ...]
+    clean_auroc: Figure
+    clean_accuracy: Figure
+    mean_auroc: Figure
+    mean_accuracy: Figure
+    auroc_drop: Figure
+    accuracy_drop: Figure
+    flips: Figure
+    to_fake: Figure
+    to_real: Figure
+    ever_flipped: Figure
+    ever_accused: Figure
+    worst: CellFigures
+    worst_by: str
+    draws: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Logits and verdicts (called fake) of the same pictures under some treatment, one row a treatment."""
+
+    logits: Floats
+    called: Bools
+
+    @classmethod
+    def stack(cls, parts: Sequence["Scored"]) -> "Scored":
+        """Return the rows of all parts, in order."""
+        return cls(np.concatenate([p.logits for p in parts]), np.concatenate([p.called for p in parts]))
+
+
+def grid_figures(
+    cells: Sequence[Cell], *, labels: npt.NDArray[Any], clean: Scored, damaged: Scored, draws: int, seed: int
+) -> GridFigures:
+    """Return every figure of the grid.
+
+    Args:
+        cells: what the rows of `damaged` are.
+        labels: (N,) of 0 and 1.
+        clean: one row, the pictures as they are.
+        damaged: one row a cell.
+        draws: of the paired bootstrap.
+        seed: of the draws.
+
+    """
+    label = np.asarray(labels)
+    rows = Scored.stack((clean, damaged))
+    right = rows.called == (label == FAKE)
+    before = rows.called[0]
+    flipped = {"flips": rows.called != before, "to_fake": rows.called & ~before, "to_real": ~rows.called & before}
+    found = paired_draws(label, rows.logits, np.concatenate([right, *flipped.values()]), draws=draws, seed=seed)
+    right_draws, *flip_draws = np.split(found.share, 4, axis=1)
+    areas = [auroc(label, row) for row in rows.logits]
+    per_cell = []
+    for index, cell in enumerate(cells, start=1):
+        per_cell.append(
+            CellFigures(
+                kind=cell.kind,
+                title=cell.title,
+                severity=cell.severity,
+                name=cell.name,
+                level=cell.corruption.level_text,
+                num_images=label.size,
+                auroc=_drawn(areas[index], found.auroc[:, index]),
+                **_shares(label, rows.called[0], rows.called[index]),
+                auroc_drop=_drawn(_less(areas[0], areas[index]), found.auroc[:, 0] - found.auroc[:, index]),
+                accuracy_drop=_drawn(
+                    float(right[0].mean() - right[index].mean()), right_draws[:, 0] - right_draws[:, index]
+                ),
+            )
+        )
+    weights = kind_weights(cells)
+    known = None if areas[1] is None else float(np.dot(weights, np.array(areas[1:], dtype=np.float64)))
+    accuracy = float(weights @ right[1:].mean(axis=1))
+    mean_auroc, mean_accuracy = found.auroc[:, 1:] @ weights, right_draws[:, 1:] @ weights
+    unaccused = (label == REAL) & ~rows.called[0]
+    by = "auroc" if known is not None else "accuracy"
+    return GridFigures(
+        cells=tuple(per_cell),
+        clean_auroc=_drawn(areas[0], found.auroc[:, 0]),
+        clean_accuracy=share(right[0]),
+        mean_auroc=_drawn(known, mean_auroc),
+        mean_accuracy=_drawn(accuracy, mean_accuracy),
+        auroc_drop=_drawn(_less(areas[0], known), found.auroc[:, 0] - mean_auroc),
+        accuracy_drop=_drawn(float(right[0].mean()) - accuracy, right_draws[:, 0] - mean_accuracy),
+        **{
+            name: _drawn(float(weights @ hits[1:].mean(axis=1)), drawn[:, 1:] @ weights)
+            for (name, hits), drawn in zip(flipped.items(), flip_draws, strict=True)
+        },
+        ever_flipped=share(np.asarray(flipped["flips"].any(axis=0))),
+        ever_accused=share(np.asarray(rows.called[1:].any(axis=0))[unaccused]),
+        worst=min(per_cell, key=lambda cell: (getattr(cell, by).value, cell.accuracy.value)),
+        worst_by=by,
+        draws=draws,
+    )
+
+
+def kind_weights(cells: Sequence[Cell]) -> Floats:
+    """Return each cell's weight in a mean: every kind weighs the same, the severities of a kind share its weight."""
+    counts = Counter(cell.kind for cell in cells)
+    return np.array([1 / (len(counts) * counts[cell.kind]) for cell in cells])
+
+
+@dataclass(frozen=True, slots=True)
+class GapFigures:
+    """Raw less aligned, on the same pictures, with paired intervals."""
+
+    raw_auroc: Figure
+    aligned_auroc: Figure
+    auroc_gap: Figure
+    raw_accuracy: Figure
+    aligned_accuracy: Figure
+    accuracy_gap: Figure
+
+
+def gap_figures(labels: npt.NDArray[Any], *, raw: Scored, aligned: Scored, draws: int, seed: int) -> GapFigures:
+    """Return the figures of the pictures as they are beside those of the same pictures aligned (one row each)."""
+    label = np.asarray(labels)
+    rows = Scored.stack((raw, aligned))
+    right = rows.called == (label == FAKE)
+    found = paired_draws(label, rows.logits, right, draws=draws, seed=seed)
+    before, after = (auroc(label, row) for row in rows.logits)
+    return GapFigures(
+        raw_auroc=_drawn(before, found.auroc[:, 0]),
+        aligned_auroc=_drawn(after, found.auroc[:, 1]),
+        auroc_gap=_drawn(_less(before, after), found.auroc[:, 0] - found.auroc[:, 1]),
+        raw_accuracy=share(right[0]),
+        aligned_accuracy=share(right[1]),
+        accuracy_gap=_drawn(float(right[0].mean() - right[1].mean()), found.share[:, 0] - found.share[:, 1]),
+    )
+
+
+def share(hits: Bools) -> Figure:
+    """Return the share of hits with Wilson's interval; undefined for none."""
+    if hits.size == 0:
+        return Figure(None, None)
+    return Figure(float(hits.mean()), wilson(int(hits.sum()), hits.size, level=LEVEL))
+
+
+def _shares(label: npt.NDArray[Any], before: Bools, after: Bools) -> dict[str, Figure]:
+    fake = label == FAKE
+    return {
+        "accuracy": share(after == fake),
+        "recall": share(after[fake]),
+        "specificity": share(~after[~fake]),
+        "flips": share(before != after),
+        "to_fake": share(~before & after),
+        "to_real": share(before & ~after),
+        "accused": share((~before & after)[~fake]),
+    }
+
+
+def _less(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else before - after
+
+
+def _drawn(value: float | None, values: Floats) -> Figure:
+    return Figure(value, percentile_interval(values, value, level=LEVEL))
