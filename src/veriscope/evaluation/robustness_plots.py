@@ -12,9 +12,9 @@ from veriscope.evaluation.robustness_figures import CellFigures, GridFigures
 
 _COLUMNS = 2  # so that a phone shows the text at reading size
 _SERIES = (
-    ("auroc", "clean_auroc", "AUROC", THIRD_COLOUR, "o-"),
-    ("recall", None, "fakes caught", FAKE_COLOUR, "s--"),
-    ("specificity", None, "real pictures left in peace", REAL_COLOUR, "^:"),
+    ("auroc", "AUROC", THIRD_COLOUR, "o-"),
+    ("recall", "fakes caught", FAKE_COLOUR, "s--"),
+    ("specificity", "real pictures left in peace", REAL_COLOUR, "^-."),
 )
 
 
@@ -30,7 +30,7 @@ def by_kind(grid: GridFigures) -> dict[str, list[CellFigures]]:
 def curves_picture(grid: GridFigures) -> Picture:
     """Return one small plot a kind: AUROC, recall and specificity against severity with bands of their intervals.
 
-    The dotted line is the AUROC (or, with one class, the accuracy) of the pictures as they are.
+    The grey line is the AUROC (or, with one class, the accuracy) of the pictures as they are.
     """
     kinds = by_kind(grid)
     num_rows = -(-len(kinds) // _COLUMNS)
@@ -41,7 +41,7 @@ def curves_picture(grid: GridFigures) -> Picture:
     for axes, cells in zip(plots, kinds.values(), strict=False):
         _curves(axes, cells)
         if clean is not None:
-            axes.axhline(clean, color=MUTED, linewidth=1, linestyle=":")
+            axes.axhline(clean, color=MUTED, linewidth=0.9)
         axes.set_title(cells[0].title, fontsize=9)
         axes.set_xticks([cell.severity for cell in cells], [cell.level for cell in cells], fontsize=7)
         axes.set(ylim=(-0.03, 1.03), xlim=(cells[0].severity - 0.3, cells[-1].severity + 0.3))
@@ -50,7 +50,8 @@ def curves_picture(grid: GridFigures) -> Picture:
         axes.set_axis_off()
     handles, names = plots[0].get_legend_handles_labels()
     picture.legend(handles, names, loc="outside upper center", ncols=len(names), fontsize=8)
-    picture.supxlabel("level of the damage, from mild to strong; dotted: as they are, without damage", fontsize=8)
+    measure = "AUROC" if grid.clean_auroc.value is not None else "accuracy"
+    picture.supxlabel(f"level of the damage, from mild to strong; grey line: {measure} without damage", fontsize=8)
     return picture
 
 
@@ -73,15 +74,15 @@ def flips_picture(grid: GridFigures) -> Picture:
     axes.grid(axis="y", visible=False)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlim(0, max(0.02, 1.08 * float((to_fake + to_real).max())))
-    axes.set_xlabel("verdicts that change, mean over severities")
-    axes.set_title("How often damage changes the verdict")
+    axes.set_xlabel("share of pictures, mean over severities")
+    axes.set_title("Verdicts that change", loc="left")
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.16 - 0.5 / len(kinds)), ncols=2)
     return picture
 
 
 def _curves(axes: Axes, cells: list[CellFigures]) -> None:
     x = [cell.severity for cell in cells]
-    for name, _, label, colour, line in _SERIES:
+    for name, label, colour, line in _SERIES:
         figures: list[Figure] = [getattr(cell, name) for cell in cells]
         if any(figure.value is None for figure in figures):
             continue

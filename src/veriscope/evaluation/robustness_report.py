@@ -228,7 +228,6 @@ def _shortcut_table(shortcut: Shortcut) -> TextTable:
         (
             ("AUROC", _text(gap.raw_auroc), _text(gap.aligned_auroc), _text(gap.auroc_gap)),
             ("accuracy", _text(gap.raw_accuracy), _text(gap.aligned_accuracy), _text(gap.accuracy_gap)),
-            *((f"{name} pictures", text, "", "") for name, text in shortcut.classes.items()),
         ),
     )
 
@@ -240,6 +239,8 @@ def _notes(found: Robustness) -> list[str]:
         else f"{found.num_images:,} pictures"
     )
     notes = [f"Measured on {part} at the threshold {found.threshold.value:.4g} ({found.threshold_name})."]
+    if found.shortcut is not None:
+        notes += [f"As they are, {name} pictures come as {text}." for name, text in found.shortcut.classes.items()]
     if found.num_left_out:
         notes.append(
             f"{found.num_left_out:,} pictures are left out: the network returned no number for them under some damage."
