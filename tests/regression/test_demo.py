@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from veriscope.config.evaluate import EvaluateConfig
 from veriscope.config.load import CONF_DIR, to_plain, validate
 from veriscope.config.schema import RunConfig
-from veriscope.evaluation.judge import Figure
+from veriscope.evaluation.figures import Figure
 from veriscope.evaluation.run import run_evaluation
 from veriscope.run_folder import create_run_folder
 from veriscope.training.start import prepare, start_run

@@ -22,11 +22,14 @@ HOMES = {
         "evaluation/report.py",
         "evaluation/robustness_plots.py",
         "evaluation/robustness_report.py",
+        "evaluation/sections.py",
         "runs/fold_report.py",
         "runs/sweep_plots.py",
     ),
-    "optuna": ("runs/study.py",),
-    "jinja2": ("evaluation/report.py",),
+    "jinja2": (
+        "evaluation/report.py",
+        "evaluation/sections.py",
+    ),
     "fastapi": ("serving/",),
     "onnx": ("export/",),
 }

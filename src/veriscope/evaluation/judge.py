@@ -2,46 +2,36 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from veriscope.evaluation.intervals import Interval, bootstrap_intervals, wilson
+from veriscope.evaluation.figures import LEVEL, Figure, figure, figure_dict, share_figure
+from veriscope.evaluation.groups import (
+    GeneratorRow,
+    GroupTable,
+    Spread,
+    by_generator,
+    by_groups,
+    generator_spread,
+)
+from veriscope.evaluation.intervals import Codes, Interval, bootstrap_intervals, group_codes
 from veriscope.evaluation.metrics import (
     METRICS,
     ClassRow,
     Confusion,
     Scores,
-    auroc,
     classification_report,
     compute_metrics,
     confusion,
 )
 from veriscope.evaluation.predictions import PredictionTable
+from veriscope.evaluation.verdict import verdict_sentences
 from veriscope.types import FAKE, REAL, Threshold, preferred_name
 
 DEFAULT_DRAWS = 2000
-LEVEL = 0.95
-_GENERATOR_DRAWS = 500  # data sets name dozens of generators; a row's interval need not have three digits
-NO_GENERATOR = "(not named)"
-
-
-class Figure(NamedTuple):
-    """A metric's value and interval; None = undefined."""
-
-    value: float | None
-    interval: Interval | None
-
-
-class GeneratorRow(NamedTuple):
-    """How one generator's fakes fare. `recall`: threshold's name to share caught; `auroc` is against all real ones."""
-
-    generator: str
-    support: int
-    recall: dict[str, Figure]
-    auroc: Figure
-    mean_score: float
+_THRESHOLD_KEYS = tuple(metric.key for metric in METRICS if metric.kind == "threshold")
+_FREE_KEYS = tuple(metric.key for metric in METRICS if metric.kind != "threshold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +39,8 @@ class Judgement:
     """Everything that follows from a table and thresholds. Dicts `at`, `confusion`, `by_class` go by threshold name.
 
     `free` holds the metrics that need no threshold. `headline` names the threshold that the verdict speaks of.
+    `num_groups`: how many independent lots (videos, persons, single pictures) the rows form where rows share groups,
+    else None. `group_tables` are at the headline threshold.
     """
 
     num_images: int
@@ -64,8 +56,20 @@ class Judgement:
     confusion: dict[str, Confusion]
     by_class: dict[str, dict[str, ClassRow]]
     by_generator: tuple[GeneratorRow, ...]
+    group_tables: tuple[GroupTable, ...]
+    num_groups: int | None
     draws: int
     seed: int
+
+    @property
+    def generator_spread(self) -> dict[str, Spread]:
+        """Mean and minimum over generators of recall at the headline threshold and of AUROC."""
+        return generator_spread(self.by_generator, threshold=self.headline)
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What the figures can't tell because of how the data was gathered: groups that give the class away."""
+        return tuple(found.warning for found in self.group_tables if found.warning)
 
     @property
     def metrics(self) -> Scores:
@@ -73,8 +77,8 @@ class Judgement:
         return {key: figure.value for key, figure in {**self.free, **self.at[self.headline]}.items()}
 
     def verdict(self) -> list[str]:
-        """Return the verdict on the model as two to four plain sentences, the main one first."""
-        return _verdict(self)
+        """Return the verdict on the model as plain sentences, the main one first."""
+        return verdict_sentences(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the judgement as a JSON-able dict; undefined figures are null."""
@@ -89,12 +93,17 @@ class Judgement:
             },
             "headline_threshold": self.headline,
             "verdict": self.verdict(),
-            "intervals": {"level": LEVEL, "bootstrap_draws": self.draws, "bootstrap_seed": self.seed},
-            "metrics": {key: _figure_dict(figure) for key, figure in self.free.items()},
+            "intervals": {
+                "level": LEVEL,
+                "bootstrap_draws": self.draws,
+                "bootstrap_seed": self.seed,
+                "groups": self.num_groups,
+            },
+            "metrics": {key: figure_dict(figure) for key, figure in self.free.items()},
             "thresholds": {
                 name: {
                     **threshold.model_dump(),
-                    "metrics": {key: _figure_dict(figure) for key, figure in self.at[name].items()},
+                    "metrics": {key: figure_dict(figure) for key, figure in self.at[name].items()},
                     "confusion": self.confusion[name]._asdict(),
                     "classification_report": self.by_class[name],
                 }
@@ -104,12 +113,16 @@ class Judgement:
                 {
                     "generator": row.generator,
                     "support": row.support,
-                    "recall": {name: _figure_dict(figure) for name, figure in row.recall.items()},
-                    "auroc": _figure_dict(row.auroc),
+                    "recall": {name: figure_dict(figure) for name, figure in row.recall.items()},
+                    "auroc": figure_dict(row.auroc),
                     "mean_score": row.mean_score,
+                    "small": row.small,
                 }
                 for row in self.by_generator
             ],
+            "generator_spread": {key: found._asdict() for key, found in self.generator_spread.items()},
+            "groups": [found.to_dict() for found in self.group_tables],
+            "caveats": list(self.caveats),
         }
 
 
@@ -124,8 +137,8 @@ def judge(
     """Return every figure of the judged rows of `table`, at each threshold.
 
     Accuracy, recall, specificity and precision carry Wilson's interval, which stays honest at 0 and 1; the others the
-    stratified bootstrap's, widened where need be to hold the figure. One class is enough; what compares the classes is
-    then undefined.
+    stratified bootstrap's, widened where need be to hold the figure. Where rows share groups, all carry the cluster
+    bootstrap's. One class is enough; what compares the classes is then undefined.
 
     Args:
         table: the predictions.
@@ -143,11 +156,10 @@ def judge(
         raise ValueError(f"headline threshold {name!r} is not among {sorted(thresholds)}")
     labels, logits, scores = table.labels, table.logits, table.scores
     values = {key: threshold.value for key, threshold in thresholds.items()}
-    counts = {key: confusion(labels, scores, threshold=value) for key, value in values.items()}
+    groups = group_codes(table.column("group"))
+    spans = bootstrap_intervals(labels, logits, scores, thresholds=values, groups=groups, draws=draws, seed=seed)
     points = {key: compute_metrics(labels, scores, threshold=value, logits=logits) for key, value in values.items()}
-    spans = bootstrap_intervals(labels, logits, scores, thresholds=values, draws=draws, seed=seed)
-    free_keys = [metric.key for metric in METRICS if metric.kind != "threshold"]
-    threshold_keys = [metric.key for metric in METRICS if metric.kind == "threshold"]
+    counts = {key: confusion(labels, scores, threshold=value) for key, value in values.items()}
     return Judgement(
         num_images=len(table),
         num_judged=len(labels),
@@ -157,135 +169,42 @@ def judge(
         num_unlabelled=table.num_unlabelled,
         thresholds=dict(thresholds),
         headline=name,
-        free={key: _figure(points[name][key], spans.free.get(key)) for key in free_keys},
+        free={key: figure(points[name][key], spans.free.get(key)) for key in _FREE_KEYS},
         at={
-            key: {
-                metric: _figure(points[key][metric], _shares(counts[key]).get(metric, spans.at[key].get(metric)))
-                for metric in threshold_keys
-            }
-            for key in values
+            key: _at(table, points[key], spans.at[key], threshold=value, groups=groups) for key, value in values.items()
         },
         confusion=counts,
         by_class={key: classification_report(found) for key, found in counts.items()},
-        by_generator=_by_generator(table, values, draws=draws, seed=seed),
+        by_generator=by_generator(table, thresholds=values, groups=groups, draws=draws, seed=seed),
+        group_tables=by_groups(table, threshold=values[name], groups=groups, draws=draws, seed=seed),
+        num_groups=None if groups is None else int(np.unique(groups).size),
         draws=draws,
         seed=seed,
     )
 
 
-def _by_generator(
-    table: PredictionTable, thresholds: Mapping[str, float], *, draws: int, seed: int
-) -> tuple[GeneratorRow, ...]:
-    """Return a row a generator, the worst caught first; nothing where no fake names its generator."""
-    labels, logits, scores = table.labels, table.logits, table.scores
-    names = np.array([name or NO_GENERATOR for name in table.column("generator")], dtype=object)
-    fake = labels == FAKE
-    known = sorted(set(names[fake]))
-    if known in ([], [NO_GENERATOR]):
-        return ()
-    rows = []
-    for name in known:
-        own = fake & (names == name)
-        kept = own | ~fake
-        spans = bootstrap_intervals(
-            labels[kept], logits[kept], scores[kept], thresholds={}, draws=min(draws, _GENERATOR_DRAWS), seed=seed
-        )
-        recall = {key: _share(scores[own] >= value) for key, value in thresholds.items()}
-        rows.append(
-            GeneratorRow(
-                generator=str(name),
-                support=int(own.sum()),
-                recall=recall,
-                auroc=_figure(auroc(labels[kept], logits[kept]), spans.free.get("auroc")),
-                mean_score=float(scores[own].mean()),
-            )
-        )
-    return tuple(sorted(rows, key=lambda row: (min(f.value or 0.0 for f in row.recall.values()), row.generator)))
-
-
-def _shares(counts: Confusion) -> dict[str, Interval | None]:
-    """Return Wilson's interval of the metrics that are plain shares."""
-    tn, fp, fn, tp = counts
-    return {
-        "accuracy": wilson(tp + tn, tn + fp + fn + tp, level=LEVEL),
-        "recall": wilson(tp, tp + fn, level=LEVEL),
-        "specificity": wilson(tn, tn + fp, level=LEVEL),
-        "precision": wilson(tp, tp + fp, level=LEVEL),
+def _at(
+    table: PredictionTable,
+    points: Scores,
+    spans: dict[str, Interval | None],
+    *,
+    threshold: float,
+    groups: Codes | None,
+) -> dict[str, Figure]:
+    """Return the figures at one threshold; the plain shares with the intervals of shares."""
+    fake, called = table.labels == FAKE, table.scores >= threshold
+    rows = {
+        "accuracy": (called == fake, np.ones_like(fake)),
+        "recall": (called, fake),
+        "specificity": (~called, ~fake),
+        "precision": (fake, called),
     }
-
-
-def _share(hits: npt.NDArray[np.bool_]) -> Figure:
-    return Figure(float(hits.mean()), wilson(int(hits.sum()), hits.size, level=LEVEL))
-
-
-def _figure(value: float | None, interval: Interval | None) -> Figure:
-    if value is None or interval is None:
-        return Figure(value, None)
-    # Resampling makes ties, which raise AP and lower TPR at a fixed FPR, so that with few rows the percentiles can miss
-    # the figure itself. Widening to hold it keeps the interval honest and is never narrower.
-    return Figure(value, interval._replace(low=min(interval.low, value), high=max(interval.high, value)))
-
-
-def _figure_dict(figure: Figure) -> dict[str, Any]:
-    if figure.interval is None:
-        return {"value": figure.value, "low": None, "high": None, "method": None}
-    return {
-        "value": figure.value,
-        "low": figure.interval.low,
-        "high": figure.interval.high,
-        "method": figure.interval.method,
-    }
-
-
-def _verdict(judgement: Judgement) -> list[str]:
-    recall, specificity = judgement.at[judgement.headline]["recall"], judgement.at[judgement.headline]["specificity"]
-    ranking = judgement.free["auroc"]
-    if judgement.num_judged == 0:
-        return ["There is nothing to judge: no picture has both a verdict and a known label."]
-    sentences = []
-    if ranking.interval is not None and ranking.interval.low <= 0.5:
-        upside_down = ranking.interval.high < 0.5
-        sentences.append(
-            "It has the classes upside down: real pictures rank as more fake than fakes."
-            if upside_down
-            else "It can't be told from a coin's toss: the interval of its AUROC includes 0.5."
-        )
-    parts = []
-    if recall.value is not None:
-        parts.append(f"of 100 fakes it catches {_of_100(recall.value)}{_span_100(recall.interval)}")
-    if specificity.value is not None:
-        wrong = None if specificity.interval is None else (1 - specificity.interval.high, 1 - specificity.interval.low)
-        span = "" if wrong is None else f" ({_of_100(wrong[0])} to {_of_100(wrong[1])})"
-        joint = "it accuses" if parts else "of 100 real pictures it accuses"
-        object_ = " of 100 real pictures wrongly" if parts else " wrongly"
-        parts.append(f"{joint} {_of_100(1 - specificity.value)}{object_}{span}")
-    text = ", and ".join(parts)
-    sentences.append(text[0].upper() + text[1:] + ".")
-    if ranking.value is not None:
-        sentences.append(
-            f"Shown one fake and one real picture, it ranks the fake higher {_of_100(ranking.value)} times of 100."
-        )
-    if judgement.num_fake == 0 or judgement.num_real == 0:
-        only = "real" if judgement.num_fake == 0 else "fake"
-        sentences.append(f"The data holds only {only} pictures: what compares the two classes is undefined.")
-    if judgement.num_unreadable:
-        sentences.append(
-            f"{judgement.num_unreadable} of {judgement.num_images} files got no verdict and count nowhere."
-        )
-    return sentences
-
-
-def _of_100(share: float) -> str:
-    """Return a share as a whole number of 100 that never rounds a rest away to 0 or 100."""
-    percent = 100 * share
-    if 0 < percent < 0.5:
-        return "less than 1"
-    if 99.5 < percent < 100:
-        return "more than 99"
-    return str(int(percent + 0.5))
-
-
-def _span_100(interval: Interval | None) -> str:
-    if interval is None:
-        return ""
-    return f" (95 % interval {_of_100(interval.low)} to {_of_100(interval.high)})"
+    found = {}
+    for key in _THRESHOLD_KEYS:
+        if key in rows and points[key] is not None:
+            hits, among = rows[key]
+            own = None if groups is None else groups[among]
+            found[key] = share_figure(hits[among], groups=own, drawn=spans[key])
+        else:
+            found[key] = figure(points[key], spans[key])
+    return found

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from veriscope.evaluation.intervals import Interval
+from veriscope.evaluation.intervals import Codes, Interval, Method, group_lots
 from veriscope.types import FAKE
 
 Floats = npt.NDArray[np.float64]
@@ -22,23 +22,35 @@ class PairedDraws(NamedTuple):
 
 
 def paired_draws(
-    labels: npt.NDArray[Any], logits_CN: Floats, hits_CN: npt.NDArray[np.bool_], *, draws: int, seed: int
+    labels: npt.NDArray[Any],
+    logits_CN: Floats,
+    hits_CN: npt.NDArray[np.bool_],
+    *,
+    groups: Codes | None = None,
+    draws: int,
+    seed: int,
 ) -> PairedDraws:
     """Return AUROC and the share of hits of every scoring in every resample of pictures (Efron & Tibshirani 1993).
 
-    Stratified by class, so the shares of the classes stay. Differences between columns of one row are paired: what a
+    Stratified by class, so the shares of the classes stay; with `groups` whole groups are drawn, as
+    `bootstrap_intervals` draws them. Differences between columns of one row are paired: what a
     lucky draw of pictures does to one scoring it does to the others too.
 
     Args:
         labels: (N,) of 0 and 1.
         logits_CN: one row a scoring of the same N pictures.
         hits_CN: whether something holds (a right verdict, a flip) under that scoring; any number of rows.
+        groups: (N,) which group each picture belongs to (intervals.group_codes); None: pictures are independent.
         draws: number of resamples.
         seed: of the draws.
 
     """
     fake = np.asarray(labels) == FAKE
     fakes, reals = np.flatnonzero(fake), np.flatnonzero(~fake)
+    strata: tuple[int, ...] = (fakes.size, reals.size)
+    lots = None
+    if groups is not None:
+        strata, lots = group_lots(groups[fakes], groups[reals])
     ranks = [_Ranks(row[fakes], row[reals]) for row in logits_CN]
     hits_NC = hits_CN.T.astype(np.float64)
     per_block = max(1, min(draws, _BLOCK_CELLS // max(1, fake.size)))
@@ -46,21 +58,24 @@ def paired_draws(
     areas, shares = [], []
     for size, stream in zip(sizes, np.random.SeedSequence(seed).spawn(len(sizes)), strict=True):
         rng = np.random.default_rng(stream)
-        of_fakes, of_reals = _counts(rng, fakes.size, size), _counts(rng, reals.size, size)
+        drawn = [_counts(rng, number, size) for number in strata]
+        of_fakes, of_reals = drawn[:2] if lots is None else (np.concatenate(drawn, axis=1)[:, lot] for lot in lots)
         areas.append(np.stack([rank.auroc(of_fakes, of_reals) for rank in ranks], axis=1))
         weights = np.empty((size, fake.size))
         weights[:, fakes], weights[:, reals] = of_fakes, of_reals
-        shares.append(np.einsum("dn,nc->dc", weights, hits_NC) / max(1, fake.size))
+        shares.append(np.einsum("dn,nc->dc", weights, hits_NC) / np.maximum(weights.sum(axis=1, keepdims=True), 1))
     return PairedDraws(np.concatenate(areas), np.concatenate(shares))
 
 
-def percentile_interval(values: Floats, value: float | None, *, level: float) -> Interval | None:
+def percentile_interval(
+    values: Floats, value: float | None, *, level: float, method: Method = "bootstrap"
+) -> Interval | None:
     """Return the percentile interval of a figure's draws, widened to hold the figure itself; None where undefined."""
     defined = values[np.isfinite(values)]
     if value is None or defined.size < _MIN_DEFINED * values.size:
         return None
     low, high = np.percentile(defined, [50 * (1 - level), 50 * (1 + level)])
-    return Interval(min(float(low), value), max(float(high), value), level, "bootstrap")
+    return Interval(min(float(low), value), max(float(high), value), level, method)
 
 
 class _Ranks:
@@ -81,7 +96,9 @@ class _Ranks:
         wins = sums[:, self.below] + sums[:, self.upto]
         # einsum, not @: BLAS starts threads for thin products, which fight with whatever else runs.
         total = np.einsum("df,df->d", of_fakes.astype(np.float64), wins.astype(np.float64))
-        return np.asarray(total / (2.0 * of_fakes.shape[1] * of_reals.shape[1]), dtype=np.float64)
+        pairs = of_fakes.sum(axis=1, dtype=np.float64) * of_reals.sum(axis=1)
+        # Groups differ in size, so a draw of them may hold one class only.
+        return np.asarray(total / np.where(pairs > 0, 2 * pairs, np.nan), dtype=np.float64)
 
 
 def _counts(rng: np.random.Generator, size: int, draws: int) -> npt.NDArray[np.int32]:

@@ -15,14 +15,18 @@ from matplotlib.figure import Figure as Picture
 from PIL import Image
 
 from veriscope.evaluation import plots
-from veriscope.evaluation.judge import LEVEL, Figure, Judgement
+from veriscope.evaluation.figures import LEVEL, Figure
+from veriscope.evaluation.groups import MIN_ROWS
+from veriscope.evaluation.judge import Judgement
 from veriscope.evaluation.metrics import METRICS, UNDEFINED
 from veriscope.evaluation.pictures import Tile, score_text
 from veriscope.evaluation.predictions import PredictionTable
+from veriscope.evaluation.sections import Section
+from veriscope.evaluation.verdict import grade
 from veriscope.files import write_text
 from veriscope.types import CLASS_MAP_TEXT, CLASS_NAMES, Threshold
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 HTML_NAME, JSON_NAME = "report.html", "report.json"
 _MAX_UNREADABLE_SHOWN = 200  # the page stays readable; report.json and the table hold them all
 
@@ -83,27 +87,6 @@ class FoldsSection:
     sheets: Sequence[tuple[str, Path]]
 
 
-@dataclass(frozen=True, slots=True)
-class TextTable:
-    """A table of texts: what heads it, its columns, and its rows. `folded`: long, shown when asked for."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    folded: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RobustnessSection:
-    """What a report says about damage and alignment. `pictures`: file name to picture and caption; `notes`: small."""
-
-    title: str
-    sentences: tuple[str, ...]
-    tables: tuple[TextTable, ...]
-    pictures: Mapping[str, tuple[Picture, str]]
-    notes: tuple[str, ...]
-
-
 def write_report(
     folder: Path,
     *,
@@ -113,24 +96,25 @@ def write_report(
     tiles: list[Tile],
     facts: ReportFacts,
     folds: FoldsSection | None = None,
-    robustness: RobustnessSection | None = None,
+    sections: Sequence[Section] = (),
 ) -> Path:
-    """Write report.html and report.json into `folder`, each whole or not at all; return the page's path."""
+    """Write report.html and report.json into `folder`, each whole or not at all; return the page's path.
+
+    `sections` stand between the curves and the pictures, in their order.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    content = report_dict(judgement, table=table, facts=facts)
+    content = report_dict(judgement, table=table, facts=facts, sections=sections)
     if folds is not None:
         content["kind"] = "cross-validation"
     write_text(folder / JSON_NAME, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    if robustness is not None:
-        content["robustness"] = list(robustness.sentences)
-    page = render(
-        judgement, table=table, pictures=pictures, tiles=tiles, facts=facts, folds=folds, robustness=robustness
-    )
+    page = render(judgement, table=table, pictures=pictures, tiles=tiles, facts=facts, folds=folds, sections=sections)
     write_text(folder / HTML_NAME, page)
     return folder / HTML_NAME
 
 
-def report_dict(judgement: Judgement, *, table: PredictionTable, facts: ReportFacts) -> dict[str, Any]:
+def report_dict(
+    judgement: Judgement, *, table: PredictionTable, facts: ReportFacts, sections: Sequence[Section] = ()
+) -> dict[str, Any]:
     """Return everything machine-readable; the keys stay within one `schema_version`."""
     return {
         "schema_version": SCHEMA_VERSION,
@@ -141,7 +125,9 @@ def report_dict(judgement: Judgement, *, table: PredictionTable, facts: ReportFa
         "corruption": table.meta.corruption,
         "warnings": list(facts.warnings),
         "notices": list(facts.notices),
+        "grade": grade(judgement),
         **judgement.to_dict(),
+        "sections": {section.anchor: section.to_dict() for section in sections},
         "unreadable": [{"id": name, "reason": reason} for name, reason in table.unreadable],
         "bundle": dict(facts.bundle),
         "provenance": dict(facts.provenance),
@@ -156,7 +142,7 @@ def render(
     tiles: list[Tile],
     facts: ReportFacts,
     folds: FoldsSection | None = None,
-    robustness: RobustnessSection | None = None,
+    sections: Sequence[Section] = (),
 ) -> str:
     """Return the page. It loads nothing: pictures are inline, and its content policy forbids any request."""
     environment = Environment(
@@ -171,10 +157,13 @@ def render(
         table=table,
         facts=facts,
         folds=folds,
-        robustness=robustness,
-        robustness_charts=[]
-        if robustness is None
-        else [(inline_svg(picture), caption) for picture, caption in robustness.pictures.values()],
+        grade=grade(judgement),
+        contents=_contents(judgement, table, folds=folds, sections=sections, tiles=tiles, pictures=pictures),
+        sections=[
+            (section, [(inline_svg(picture), caption) for picture, caption in section.pictures.values()])
+            for section in sections
+        ],
+        min_rows=MIN_ROWS,
         sheets=[] if folds is None else [(title, sheet_uri(file)) for title, file in folds.sheets if file.is_file()],
         class_map=CLASS_MAP_TEXT,
         class_names=CLASS_NAMES,
@@ -197,6 +186,30 @@ def render(
         bundle_rows=_flat(facts.bundle),
         provenance_rows=_flat(facts.provenance),
     )
+
+
+def _contents(
+    judgement: Judgement,
+    table: PredictionTable,
+    *,
+    folds: FoldsSection | None,
+    sections: Sequence[Section],
+    tiles: list[Tile],
+    pictures: Mapping[str, Picture],
+) -> list[tuple[str, str]]:
+    """Return (anchor, title) of the page's sections below the verdict."""
+    parts = [
+        ("folds", "Over the folds", folds is not None),
+        ("figures", "Figures", judgement.num_judged > 0),
+        ("verdicts", "Right and wrong", judgement.num_judged > 0),
+        ("groups", "Group by group", bool(judgement.by_generator or judgement.group_tables)),
+        ("curves", "Curves", any(name in pictures for name in _CAPTIONS)),
+        *((section.anchor, section.title, True) for section in sections),
+        ("pictures", "Pictures", bool(tiles)),
+        ("no-verdict", "No verdict", table.num_unreadable > 0),
+        ("provenance", "Where this comes from", True),
+    ]
+    return [(anchor, title) for anchor, title, there in parts if there]
 
 
 def threshold_title(name: str, threshold: Threshold) -> str:

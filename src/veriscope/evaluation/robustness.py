@@ -17,6 +17,7 @@ from veriscope.config.evaluate import RobustnessConfig
 from veriscope.data.jpeg import FileFacts, file_facts
 from veriscope.errors import DataError
 from veriscope.evaluation.alignment import AlignmentPlan, class_differences, describe_classes, plan_alignment
+from veriscope.evaluation.intervals import group_codes
 from veriscope.evaluation.predictions import PredictionTable
 from veriscope.evaluation.robustness_cells import Job, cell_store, score_jobs
 from veriscope.evaluation.robustness_figures import DRAWS, GapFigures, GridFigures, Scored, gap_figures, grid_figures
@@ -88,6 +89,7 @@ def measure_robustness(
     labels, logits = labels[kept], logits[:, kept]
     if labels.size == 0:
         raise DataError("robustness: no picture got a number from the network under every kind of damage.")
+    groups = group_codes(np.array(table.column("group"), dtype=object)[rows][kept].tolist())
     threshold = bundle.record.thresholds[threshold_name]
     score = np.vectorize(bundle.calibration.score, otypes=[np.float64])
     damaged = Scored(logits, score(logits) >= threshold.value)
@@ -96,11 +98,11 @@ def measure_robustness(
     grid, shortcut = None, None
     if cells:
         own = Scored(damaged.logits[: len(cells)], damaged.called[: len(cells)])
-        grid = grid_figures(cells, labels=labels, clean=clean, damaged=own, draws=few, seed=seed)
+        grid = grid_figures(cells, labels=labels, clean=clean, damaged=own, groups=groups, draws=few, seed=seed)
     if plan is not None:
         last = Scored(damaged.logits[-1:], damaged.called[-1:])
         judged = [facts[path] for path, keep in zip(paths, kept, strict=True) if keep]
-        gap = gap_figures(labels, raw=clean, aligned=last, draws=few, seed=seed)
+        gap = gap_figures(labels, raw=clean, aligned=last, groups=groups, draws=few, seed=seed)
         shortcut = Shortcut(gap, plan, describe_classes(judged, labels), class_differences(judged, labels))
     return Robustness(
         threshold_name=threshold_name,

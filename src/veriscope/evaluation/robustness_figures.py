@@ -3,14 +3,15 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from veriscope.augment.grid import Cell
-from veriscope.evaluation.intervals import wilson
-from veriscope.evaluation.judge import LEVEL, Figure
+from veriscope.evaluation.figures import LEVEL, Figure, share_figure
+from veriscope.evaluation.intervals import Codes, Method
 from veriscope.evaluation.metrics import auroc
 from veriscope.evaluation.paired_draws import paired_draws, percentile_interval
 from veriscope.types import FAKE, REAL
@@ -88,7 +89,14 @@ class Scored:
 
 
 def grid_figures(
-    cells: Sequence[Cell], *, labels: npt.NDArray[Any], clean: Scored, damaged: Scored, draws: int, seed: int
+    cells: Sequence[Cell],
+    *,
+    labels: npt.NDArray[Any],
+    clean: Scored,
+    damaged: Scored,
+    groups: Codes | None = None,
+    draws: int,
+    seed: int,
 ) -> GridFigures:
     """Return every figure of the grid.
 
@@ -97,60 +105,68 @@ def grid_figures(
         labels: (N,) of 0 and 1.
         clean: one row, the pictures as they are.
         damaged: one row a cell.
+        groups: (N,) which group each picture belongs to; None: pictures are independent.
         draws: of the paired bootstrap.
         seed: of the draws.
 
     """
     label = np.asarray(labels)
+    drawn = partial(_drawn, method="bootstrap" if groups is None else "cluster bootstrap")
     rows = Scored.stack((clean, damaged))
     right = rows.called == (label == FAKE)
     before = rows.called[0]
     flipped = {"flips": rows.called != before, "to_fake": rows.called & ~before, "to_real": ~rows.called & before}
-    found = paired_draws(label, rows.logits, np.concatenate([right, *flipped.values()]), draws=draws, seed=seed)
+    found = paired_draws(
+        label, rows.logits, np.concatenate([right, *flipped.values()]), groups=groups, draws=draws, seed=seed
+    )
     right_draws, *flip_draws = np.split(found.share, 4, axis=1)
     areas = [auroc(label, row) for row in rows.logits]
-    per_cell = []
-    for index, cell in enumerate(cells, start=1):
-        per_cell.append(
-            CellFigures(
-                kind=cell.kind,
-                title=cell.title,
-                severity=cell.severity,
-                name=cell.name,
-                level=cell.corruption.level_text,
-                num_images=label.size,
-                auroc=_drawn(areas[index], found.auroc[:, index]),
-                **_shares(label, rows.called[0], rows.called[index]),
-                auroc_drop=_drawn(_less(areas[0], areas[index]), found.auroc[:, 0] - found.auroc[:, index]),
-                accuracy_drop=_drawn(
-                    float(right[0].mean() - right[index].mean()), right_draws[:, 0] - right_draws[:, index]
-                ),
-            )
+    per_cell = [
+        CellFigures(
+            kind=cell.kind,
+            title=cell.title,
+            severity=cell.severity,
+            name=cell.name,
+            level=cell.corruption.level_text,
+            num_images=label.size,
+            auroc=drawn(areas[index], found.auroc[:, index]),
+            **_shares(label, before, rows.called[index], groups),
+            auroc_drop=drawn(_less(areas[0], areas[index]), found.auroc[:, 0] - found.auroc[:, index]),
+            accuracy_drop=drawn(
+                float(right[0].mean() - right[index].mean()), right_draws[:, 0] - right_draws[:, index]
+            ),
         )
+        for index, cell in enumerate(cells, start=1)
+    ]
     weights = kind_weights(cells)
     known = None if areas[1] is None else float(np.dot(weights, np.array(areas[1:], dtype=np.float64)))
     accuracy = float(weights @ right[1:].mean(axis=1))
     mean_auroc, mean_accuracy = found.auroc[:, 1:] @ weights, right_draws[:, 1:] @ weights
-    unaccused = (label == REAL) & ~rows.called[0]
     by = "auroc" if known is not None else "accuracy"
     return GridFigures(
         cells=tuple(per_cell),
-        clean_auroc=_drawn(areas[0], found.auroc[:, 0]),
-        clean_accuracy=share(right[0]),
-        mean_auroc=_drawn(known, mean_auroc),
-        mean_accuracy=_drawn(accuracy, mean_accuracy),
-        auroc_drop=_drawn(_less(areas[0], known), found.auroc[:, 0] - mean_auroc),
-        accuracy_drop=_drawn(float(right[0].mean()) - accuracy, right_draws[:, 0] - mean_accuracy),
+        clean_auroc=drawn(areas[0], found.auroc[:, 0]),
+        clean_accuracy=share(right[0], groups=groups),
+        mean_auroc=drawn(known, mean_auroc),
+        mean_accuracy=drawn(accuracy, mean_accuracy),
+        auroc_drop=drawn(_less(areas[0], known), found.auroc[:, 0] - mean_auroc),
+        accuracy_drop=drawn(float(right[0].mean()) - accuracy, right_draws[:, 0] - mean_accuracy),
         **{
-            name: _drawn(float(weights @ hits[1:].mean(axis=1)), drawn[:, 1:] @ weights)
-            for (name, hits), drawn in zip(flipped.items(), flip_draws, strict=True)
+            name: drawn(float(weights @ changed[1:].mean(axis=1)), values[:, 1:] @ weights)
+            for (name, changed), values in zip(flipped.items(), flip_draws, strict=True)
         },
-        ever_flipped=share(np.asarray(flipped["flips"].any(axis=0))),
-        ever_accused=share(np.asarray(rows.called[1:].any(axis=0))[unaccused]),
+        ever_flipped=share(np.asarray(flipped["flips"].any(axis=0)), groups=groups),
+        ever_accused=_ever_accused(label, rows.called, groups),
         worst=min(per_cell, key=lambda cell: (getattr(cell, by).value, cell.accuracy.value)),
         worst_by=by,
         draws=draws,
     )
+
+
+def _ever_accused(label: npt.NDArray[Any], called: Bools, groups: Codes | None) -> Figure:
+    spared = (label == REAL) & ~called[0]
+    ever: Bools = np.asarray(called[1:].any(axis=0))
+    return share(ever[spared], groups=None if groups is None else groups[spared])
 
 
 def kind_weights(cells: Sequence[Cell]) -> Floats:
@@ -171,40 +187,45 @@ class GapFigures:
     accuracy_gap: Figure
 
 
-def gap_figures(labels: npt.NDArray[Any], *, raw: Scored, aligned: Scored, draws: int, seed: int) -> GapFigures:
+def gap_figures(
+    labels: npt.NDArray[Any], *, raw: Scored, aligned: Scored, groups: Codes | None = None, draws: int, seed: int
+) -> GapFigures:
     """Return the figures of the pictures as they are beside those of the same pictures aligned (one row each)."""
     label = np.asarray(labels)
+    drawn = partial(_drawn, method="bootstrap" if groups is None else "cluster bootstrap")
     rows = Scored.stack((raw, aligned))
     right = rows.called == (label == FAKE)
-    found = paired_draws(label, rows.logits, right, draws=draws, seed=seed)
+    found = paired_draws(label, rows.logits, right, groups=groups, draws=draws, seed=seed)
     before, after = (auroc(label, row) for row in rows.logits)
     return GapFigures(
-        raw_auroc=_drawn(before, found.auroc[:, 0]),
-        aligned_auroc=_drawn(after, found.auroc[:, 1]),
-        auroc_gap=_drawn(_less(before, after), found.auroc[:, 0] - found.auroc[:, 1]),
-        raw_accuracy=share(right[0]),
-        aligned_accuracy=share(right[1]),
-        accuracy_gap=_drawn(float(right[0].mean() - right[1].mean()), found.share[:, 0] - found.share[:, 1]),
+        raw_auroc=drawn(before, found.auroc[:, 0]),
+        aligned_auroc=drawn(after, found.auroc[:, 1]),
+        auroc_gap=drawn(_less(before, after), found.auroc[:, 0] - found.auroc[:, 1]),
+        raw_accuracy=share(right[0], groups=groups),
+        aligned_accuracy=share(right[1], groups=groups),
+        accuracy_gap=drawn(float(right[0].mean() - right[1].mean()), found.share[:, 0] - found.share[:, 1]),
     )
 
 
-def share(hits: Bools) -> Figure:
-    """Return the share of hits with Wilson's interval; undefined for none."""
-    if hits.size == 0:
-        return Figure(None, None)
-    return Figure(float(hits.mean()), wilson(int(hits.sum()), hits.size, level=LEVEL))
+def share(hits: Bools, *, groups: Codes | None) -> Figure:
+    """Return the share of hits with Wilson's interval, over the groups where there are any; undefined for none."""
+    return share_figure(hits, groups=groups, drawn=None)
 
 
-def _shares(label: npt.NDArray[Any], before: Bools, after: Bools) -> dict[str, Figure]:
+def _shares(label: npt.NDArray[Any], before: Bools, after: Bools, groups: Codes | None) -> dict[str, Figure]:
     fake = label == FAKE
+
+    def among(rows: Bools, hits: Bools) -> Figure:
+        return share(hits[rows], groups=None if groups is None else groups[rows])
+
     return {
-        "accuracy": share(after == fake),
-        "recall": share(after[fake]),
-        "specificity": share(~after[~fake]),
-        "flips": share(before != after),
-        "to_fake": share(~before & after),
-        "to_real": share(before & ~after),
-        "accused": share((~before & after)[~fake]),
+        "accuracy": share(after == fake, groups=groups),
+        "recall": among(fake, after),
+        "specificity": among(~fake, ~after),
+        "flips": share(before != after, groups=groups),
+        "to_fake": share(~before & after, groups=groups),
+        "to_real": share(before & ~after, groups=groups),
+        "accused": among(~fake, ~before & after),
     }
 
 
@@ -212,5 +233,5 @@ def _less(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else before - after
 
 
-def _drawn(value: float | None, values: Floats) -> Figure:
-    return Figure(value, percentile_interval(values, value, level=LEVEL))
+def _drawn(value: float | None, values: Floats, method: Method) -> Figure:
+    return Figure(value, percentile_interval(values, value, level=LEVEL, method=method))

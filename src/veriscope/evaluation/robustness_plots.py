@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Picture
 from matplotlib.ticker import PercentFormatter
 
-from veriscope.evaluation.judge import Figure
+from veriscope.evaluation.figures import Figure
 from veriscope.evaluation.plots import FAKE_COLOUR, MUTED, REAL_COLOUR, THIRD_COLOUR, styled
 from veriscope.evaluation.robustness_figures import CellFigures, GridFigures
 

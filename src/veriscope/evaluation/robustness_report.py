@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure as Picture
 
-from veriscope.evaluation.judge import LEVEL, Figure
-from veriscope.evaluation.report import RobustnessSection, TextTable
+from veriscope.evaluation.figures import LEVEL, Figure, figure_dict
 from veriscope.evaluation.robustness import Robustness, Shortcut
 from veriscope.evaluation.robustness_figures import CellFigures, GridFigures
 from veriscope.evaluation.robustness_plots import by_kind, curves_picture, flips_picture
+from veriscope.evaluation.sections import Section, TextTable
 from veriscope.files import whole_or_not_at_all, write_text
 
 JSON_NAME, PARQUET_NAME = "robustness.json", "robustness.parquet"
@@ -27,7 +27,7 @@ _FIGURES = (
 )  # fmt: skip
 
 
-def robustness_section(found: Robustness) -> RobustnessSection:
+def robustness_section(found: Robustness) -> Section:
     """Return the section of a report."""
     tables: list[TextTable] = []
     pictures: dict[str, tuple[Picture, str]] = {}
@@ -45,7 +45,15 @@ def robustness_section(found: Robustness) -> RobustnessSection:
         }
     if found.shortcut is not None:
         tables.append(_shortcut_table(found.shortcut))
-    return RobustnessSection("Robustness", tuple(sentences(found)), tuple(tables), pictures, tuple(_notes(found)))
+    return Section(
+        "Robustness",
+        "robustness",
+        sentences=tuple(sentences(found)),
+        tables=tuple(tables),
+        pictures=pictures,
+        notes=tuple(_notes(found)),
+        data=robustness_dict(found),
+    )
 
 
 def sentences(found: Robustness) -> list[str]:
@@ -82,7 +90,7 @@ def robustness_dict(found: Robustness) -> dict[str, Any]:
             "to_fake", "to_real", "ever_flipped", "ever_accused",
         )  # fmt: skip
         plain["grid"] = {
-            **{name: _plain(getattr(grid, name)) for name in names},
+            **{name: figure_dict(getattr(grid, name)) for name in names},
             "worst_cell": grid.worst.name,
             "worst_by": grid.worst_by,
             "bootstrap_draws": grid.draws,
@@ -93,14 +101,14 @@ def robustness_dict(found: Robustness) -> dict[str, Any]:
                     "corruption": cell.name,
                     "level": cell.level,
                     "num_images": cell.num_images,
-                    **{name: _plain(getattr(cell, name)) for name in _FIGURES},
+                    **{name: figure_dict(getattr(cell, name)) for name in _FIGURES},
                 }
                 for cell in grid.cells
             ],
         }
     if shortcut is not None:
         plain["shortcut"] = {
-            **{name: _plain(Figure(*figure)) for name, figure in asdict(shortcut.gap).items()},
+            **{name: figure_dict(Figure(*figure)) for name, figure in asdict(shortcut.gap).items()},
             "alignment": shortcut.plan.to_dict(),
             "classes": shortcut.classes,
             "auroc_of_file_facts": shortcut.differences,
@@ -273,13 +281,3 @@ def _percent(figure: Figure, *, span: bool = True) -> str:
     if figure.interval is None or not span:
         return f"{100 * figure.value:.1f} %"
     return f"{100 * figure.value:.1f} % ({100 * figure.interval.low:.1f} to {100 * figure.interval.high:.1f})"
-
-
-def _plain(figure: Figure) -> dict[str, Any]:
-    value, interval = figure
-    return {
-        "value": value,
-        "low": None if interval is None else interval.low,
-        "high": None if interval is None else interval.high,
-        "method": None if interval is None else interval.method,
-    }

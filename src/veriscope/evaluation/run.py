@@ -16,16 +16,17 @@ from veriscope.augment.corruptions import parse_corruption
 from veriscope.bundle.bundle import Bundle, load_bundle
 from veriscope.bundle.scorer import Scored, Scorer
 from veriscope.config.evaluate import EvaluateConfig
-from veriscope.data.sources import load_manifest
+from veriscope.data.sources import load_manifest, sources
 from veriscope.data.synthetic import SYNTHETIC_NOTICE
 from veriscope.errors import DataError, RunError
 from veriscope.evaluation import plots
 from veriscope.evaluation.judge import Judgement, judge
 from veriscope.evaluation.pictures import choose_rows, load_tiles, sheet
 from veriscope.evaluation.predictions import PredictionTable, TableMeta
-from veriscope.evaluation.report import ReportFacts, RobustnessSection, write_report
+from veriscope.evaluation.report import ReportFacts, write_report
 from veriscope.evaluation.robustness import measure_robustness
 from veriscope.evaluation.robustness_report import robustness_section, write_robustness
+from veriscope.evaluation.sections import Section
 from veriscope.evaluation.subset import Chosen, choose_subset
 from veriscope.evaluation.summary import print_summary
 from veriscope.files import whole_or_not_at_all
@@ -88,7 +89,7 @@ def run_evaluation(
             pictures=pictures,
             tiles=tiles,
             facts=facts,
-            robustness=robustness,
+            sections=() if robustness is None else (robustness,),
         )
         _write_config(config, folder)
     report = output_dir / "report.html"
@@ -152,7 +153,7 @@ def _robustness(
     *,
     threshold_name: str,
     folder: Path,
-) -> RobustnessSection | None:
+) -> Section | None:
     """Return what the report says about damage and alignment, with its files and pictures written into `folder`."""
     found = measure_robustness(
         config.robustness,
@@ -184,6 +185,8 @@ def _table(
         splits=manifest.splits.tolist() if chosen.name == "all" else [chosen.name] * len(scored),
         groups=manifest.groups.tolist(),
         generators=manifest.generators.tolist(),
+        sources=sources(manifest, data_name=config.data.name),
+        facts=[answer.facts for answer in scored],
         logits=[answer.logit for answer in scored],
         errors=[answer.error for answer in scored],
         calibration=bundle.calibration,

@@ -72,11 +72,14 @@ def test_verdict_speaks_of_100():
     labels = np.array([1] * 100 + [0] * 200)
     logits = np.array([3.0] * 93 + [-3.0] * 7 + [3.0] * 8 + [-3.0] * 192)
     main = judged(table_of(labels, logits)).verdict()[0]
-    assert main.startswith("Of 100 fakes it catches 93 (95 % interval 86 to 97), and it accuses 4 of 100 real pictures")
+    assert main.startswith(
+        "Good on these pictures: of 100 fakes it catches 93 (95 % interval 86 to 97), and it accuses 4 of 100 real"
+    )
 
 
 @pytest.mark.parametrize(
-    ("turn", "text"), [(0, "can't be told from a coin's toss"), (-3, "upside down"), (3, "Of 100 fakes")]
+    ("turn", "text"),
+    [(0, "can't be told from a coin's toss"), (-3, "upside down"), (3, "Weak on these pictures: of 100 fakes")],
 )
 def test_verdict_says_when_the_model_is_worthless(turn, text):
     rng = np.random.default_rng(0)
@@ -106,12 +109,12 @@ def test_one_class_is_judged(label, tmp_path):
 
 
 def test_generators_worst_first_with_support_and_auroc_against_all_real():
-    labels = np.array([0] * 40 + [1] * 30)
-    logits = np.concatenate([np.linspace(-4, 0, 40), np.linspace(-3, 0.5, 10), np.linspace(1, 3, 20)])
-    generators = [None] * 40 + ["hard"] * 10 + ["easy"] * 20
+    labels = np.array([0] * 40 + [1] * 44)
+    logits = np.concatenate([np.linspace(-4, 0, 40), np.linspace(-3, 0.5, 24), np.linspace(1, 3, 20)])
+    generators = [None] * 40 + ["hard"] * 24 + ["easy"] * 20
     hard, easy = judged(table_of(labels, logits, generators=generators)).by_generator
-    assert (hard.generator, hard.support, easy.support) == ("hard", 10, 20)
-    kept = np.r_[0:50]
+    assert (hard.generator, hard.support, easy.support) == ("hard", 24, 20)
+    kept = np.r_[0:64]
     assert hard.auroc.value == pytest.approx(sk.roc_auc_score(labels[kept], logits[kept]))
     assert easy.recall["val"].value == 1.0
     assert easy.recall["val"].interval.low < 0.9  # Wilson: 20 of 20 is no certainty
@@ -214,7 +217,7 @@ def test_report_is_one_safe_file_that_loads_nothing(tmp_path: Path):
         assert expected in text, expected
     assert not re.search(r"(?i)#(0072b2|d55e00)", text.split("</style>", 1)[1])  # colours follow the page
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert report["schema_version"] == 1
+    assert report["schema_version"] == 2
     assert report["class_map"] == {"real": 0, "fake": 1}
     assert report["metrics"]["auroc"]["value"] == pytest.approx(judgement.metrics["auroc"])
     assert report["thresholds"]["val"]["confusion"]["tp"] == judgement.confusion["val"].tp

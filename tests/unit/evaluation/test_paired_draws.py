@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from veriscope.evaluation.intervals import bootstrap_intervals
+from veriscope.evaluation.intervals import bootstrap_intervals, group_codes
 from veriscope.evaluation.paired_draws import _Ranks, paired_draws, percentile_interval
 
 
@@ -87,3 +87,20 @@ def test_an_interval_holds_its_figure():
     found = percentile_interval(np.linspace(0, 0.5, 101), 0.7, level=0.95)
     assert (found.high, found.method) == (0.7, "bootstrap")
     assert found.low == pytest.approx(0.0125)
+
+
+def test_whole_groups_are_drawn_as_the_other_intervals_draw_them():
+    """Ten frames a video: the spread is that of the videos, several times that of as many strangers."""
+    rng = np.random.default_rng(4)
+    labels = np.repeat([0, 1], 200)
+    video = np.repeat(np.arange(40), 10)
+    logits = (np.repeat(rng.normal(0, 1, 40), 10) + rng.normal(0, 0.1, 400) + labels)[None]
+    groups = group_codes([f"video {number}" for number in video])
+    found = paired_draws(labels, logits, logits > 0.5, groups=groups, draws=2000, seed=0)
+    alone = paired_draws(labels, logits, logits > 0.5, draws=2000, seed=0)
+    assert found.auroc.std() > 2 * alone.auroc.std()
+    assert found.share.std() > 2 * alone.share.std()
+    scores = 1 / (1 + np.exp(-logits[0]))
+    other = bootstrap_intervals(labels, logits[0], scores, thresholds={}, groups=groups, draws=2000, seed=1)
+    own = percentile_interval(found.auroc[:, 0], roc_auc_score(labels, logits[0]), level=0.95)
+    assert (own.low, own.high) == pytest.approx((other.free["auroc"].low, other.free["auroc"].high), abs=0.03)

@@ -1,0 +1,55 @@
+"""A figure: a value with its interval; shares get Wilson's, or that of the cluster bootstrap where rows have groups."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from veriscope.evaluation.intervals import Codes, Interval, wilson
+
+LEVEL = 0.95
+
+
+class Figure(NamedTuple):
+    """A metric's value and interval; None = undefined."""
+
+    value: float | None
+    interval: Interval | None
+
+
+def figure(value: float | None, interval: Interval | None) -> Figure:
+    """Return the figure, its interval widened where need be to hold the value.
+
+    Resampling makes ties, which raise AP and lower TPR at a fixed FPR, so that with few rows the percentiles can miss
+    the figure itself. Widening to hold it keeps the interval honest and is never narrower.
+    """
+    if value is None or interval is None:
+        return Figure(value, None)
+    return Figure(value, interval._replace(low=min(interval.low, value), high=max(interval.high, value)))
+
+
+def share_figure(hits: npt.NDArray[np.bool_], *, groups: Codes | None, drawn: Interval | None) -> Figure:
+    """Return the share of hits with Wilson's interval; with groups, `drawn`, the cluster bootstrap's.
+
+    Where that has no spread (all right, or all wrong), Wilson's over the groups as if each were one trial: the most
+    that rows of one group can depend on each other. A single group of several rows gets no interval.
+    """
+    if hits.size == 0:
+        return Figure(None, None)
+    share = float(hits.mean())
+    if groups is None:
+        return Figure(share, wilson(int(hits.sum()), hits.size, level=LEVEL))
+    num_groups = int(np.unique(groups).size)
+    if num_groups == 1 < hits.size:
+        return Figure(share, None)
+    if drawn is not None and drawn.low < drawn.high:
+        return figure(share, drawn)
+    return figure(share, wilson(share * num_groups, num_groups, level=LEVEL, method="wilson over groups"))
+
+
+def figure_dict(found: Figure) -> dict[str, Any]:
+    """Return the figure as a JSON-able dict."""
+    if found.interval is None:
+        return {"value": found.value, "low": None, "high": None, "method": None}
+    interval = found.interval
+    return {"value": found.value, "low": interval.low, "high": interval.high, "method": interval.method}
