@@ -40,7 +40,7 @@ GRID: tuple[GridKind, ...] = (
     GridKind(
         "jpeg", "JPEG", ("jpeg:95", "jpeg:85", "jpeg:75", "jpeg:50", "jpeg:30"),
         "95 an editor's high quality; 85 what X (Twitter) says it uses; 75 the default of libjpeg, PIL and many sites; "
-        "30 the lowest of Wang et al. 2020 and of GenImage (Zhu et al. 2023)",
+        "30 the lowest of Wang et al. 2020",
     ),
     GridKind(
         "double_jpeg", "JPEG twice, grids apart",
@@ -53,7 +53,7 @@ GRID: tuple[GridKind, ...] = (
     ),
     GridKind(
         "blur", "Blur", ("blur:0.5", "blur:1", "blur:1.5", "blur:2", "blur:3"),
-        "0.5 px is a lens or a mild smoothing; 3 px the most that Wang et al. 2020 and GenImage try",
+        "0.5 px is a lens or a mild smoothing; 3 px the most of Wang et al. 2020",
     ),
     GridKind(
         "noise", "Noise", ("noise:2", "noise:4", "noise:8", "noise:12", "noise:20"),
