@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from veriscope.errors import DataError, nearest
 from veriscope.evaluation.compare_inputs import Entry, Matched, match
+from veriscope.evaluation.figures import Figure
 from veriscope.evaluation.intervals import Interval, wilson
-from veriscope.evaluation.judge import Figure
 from veriscope.evaluation.metrics import METRICS, Metric, Scores, compute_metrics
 from veriscope.evaluation.resample import RESAMPLED, paired_draws
 from veriscope.evaluation.significance import PairTest, bootstrap_test, delong_areas, delong_test, holm, mcnemar_test

@@ -18,7 +18,7 @@ from rich.text import Text
 from veriscope.errors import DataError, printable
 from veriscope.evaluation.compare import Comparison, Pair, compare, metric_of, p_text
 from veriscope.evaluation.compare_inputs import read_entries
-from veriscope.evaluation.judge import Figure
+from veriscope.evaluation.figures import Figure
 from veriscope.evaluation.metrics import METRICS
 from veriscope.evaluation.report import figure_text
 from veriscope.files import whole_or_not_at_all, write_text

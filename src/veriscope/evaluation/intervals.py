@@ -156,7 +156,7 @@ class _Sample:
         self.strata: tuple[int, ...] = (self.num_fake, self.num_real)
         self.lots: tuple[Codes, Codes] | None = None  # None: every row is drawn by itself
         if groups is not None:
-            self.strata, self.lots = group_lots(groups[fake_rows], groups[real_rows])
+            self.strata, self.lots = _lots(groups[fake_rows], groups[real_rows])
         self.fake_scores, self.real_scores = score[fake_rows], score[real_rows]
         self.losses = {
             "log_loss": (log_losses(labels, score)[fake_rows], log_losses(labels, score)[real_rows]),
@@ -275,7 +275,7 @@ class _Sample:
         return np.asarray(fpr_low + share * (fpr_high - fpr_low), dtype=np.float64)
 
 
-def group_lots(fake_groups: Codes, real_groups: Codes) -> tuple[tuple[int, ...], tuple[Codes, Codes]]:
+def _lots(fake_groups: Codes, real_groups: Codes) -> tuple[tuple[int, ...], tuple[Codes, Codes]]:
     """Return how many groups each stratum holds, and the group of each fake and each real row, numbered through them.
 
     Strata: groups of fakes only, of real pictures only, of both. Within one, groups are numbered as they first come up,

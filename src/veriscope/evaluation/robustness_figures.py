@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from veriscope.augment.grid import Cell
+from veriscope.evaluation.column_draws import column_draws, percentile_interval
 from veriscope.evaluation.figures import LEVEL, Figure, share_figure
 from veriscope.evaluation.intervals import Codes, Method
 from veriscope.evaluation.metrics import auroc
-from veriscope.evaluation.paired_draws import paired_draws, percentile_interval
 from veriscope.types import FAKE, REAL
 
 Floats = npt.NDArray[np.float64]
@@ -116,7 +116,7 @@ def grid_figures(
     right = rows.called == (label == FAKE)
     before = rows.called[0]
     flipped = {"flips": rows.called != before, "to_fake": rows.called & ~before, "to_real": ~rows.called & before}
-    found = paired_draws(
+    found = column_draws(
         label, rows.logits, np.concatenate([right, *flipped.values()]), groups=groups, draws=draws, seed=seed
     )
     right_draws, *flip_draws = np.split(found.share, 4, axis=1)
@@ -195,7 +195,7 @@ def gap_figures(
     drawn = partial(_drawn, method="bootstrap" if groups is None else "cluster bootstrap")
     rows = Scored.stack((raw, aligned))
     right = rows.called == (label == FAKE)
-    found = paired_draws(label, rows.logits, right, groups=groups, draws=draws, seed=seed)
+    found = column_draws(label, rows.logits, right, groups=groups, draws=draws, seed=seed)
     before, after = (auroc(label, row) for row in rows.logits)
     return GapFigures(
         raw_auroc=drawn(before, found.auroc[:, 0]),

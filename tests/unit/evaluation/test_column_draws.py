@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from veriscope.evaluation.column_draws import _Ranks, column_draws, percentile_interval
 from veriscope.evaluation.intervals import bootstrap_intervals, group_codes
-from veriscope.evaluation.paired_draws import _Ranks, paired_draws, percentile_interval
 
 
 def sample(num=60, columns=3, seed=0):
@@ -41,7 +41,7 @@ def test_a_draws_auroc_is_scikit_learns_with_weights(fakes, reals, seed):
 
 def test_intervals_agree_with_the_unpaired_bootstrap_and_scipy():
     labels, logits, right = sample()
-    found = paired_draws(labels, logits, right, draws=3000, seed=1)
+    found = column_draws(labels, logits, right, draws=3000, seed=1)
     for column in range(3):
         scores = 1 / (1 + np.exp(-logits[column]))
         other = bootstrap_intervals(labels, logits[column], scores, thresholds={}, draws=3000, seed=2).free["auroc"]
@@ -56,28 +56,28 @@ def test_intervals_agree_with_the_unpaired_bootstrap_and_scipy():
 def test_columns_are_paired():
     labels, logits, right = sample()
     twice = np.stack([logits[0], logits[0], logits[0][::-1]])
-    found = paired_draws(labels, twice, right[[0, 0, 0]], draws=200, seed=0)
+    found = column_draws(labels, twice, right[[0, 0, 0]], draws=200, seed=0)
     assert np.array_equal(found.auroc[:, 0], found.auroc[:, 1])
     assert np.ptp(found.auroc[:, 0]) > 0.05
     # Paired differences of scorings that resemble each other spread far less than unpaired ones.
-    near = paired_draws(labels, np.stack([logits[0], logits[0] + 0.01 * logits[1]]), right[:2], draws=500, seed=0)
+    near = column_draws(labels, np.stack([logits[0], logits[0] + 0.01 * logits[1]]), right[:2], draws=500, seed=0)
     difference = near.auroc[:, 0] - near.auroc[:, 1]
     assert difference.std() < 0.2 * near.auroc[:, 0].std()
 
 
 def test_the_same_seed_gives_the_same_draws_in_any_block_size(monkeypatch):
     labels, logits, right = sample()
-    first = paired_draws(labels, logits, right, draws=50, seed=3)
-    assert np.array_equal(first.auroc, paired_draws(labels, logits, right, draws=50, seed=3).auroc)
-    assert not np.array_equal(first.auroc, paired_draws(labels, logits, right, draws=50, seed=4).auroc)
-    monkeypatch.setattr("veriscope.evaluation.paired_draws._BLOCK_CELLS", 1)
-    assert paired_draws(labels, logits, right, draws=50, seed=3).auroc.shape == (50, 3)
+    first = column_draws(labels, logits, right, draws=50, seed=3)
+    assert np.array_equal(first.auroc, column_draws(labels, logits, right, draws=50, seed=3).auroc)
+    assert not np.array_equal(first.auroc, column_draws(labels, logits, right, draws=50, seed=4).auroc)
+    monkeypatch.setattr("veriscope.evaluation.column_draws._BLOCK_CELLS", 1)
+    assert column_draws(labels, logits, right, draws=50, seed=3).auroc.shape == (50, 3)
 
 
 def test_one_class_has_shares_but_no_auroc():
     _, logits, right = sample()
     labels = np.ones(logits.shape[1], int)
-    found = paired_draws(labels, logits, right, draws=100, seed=0)
+    found = column_draws(labels, logits, right, draws=100, seed=0)
     assert np.isnan(found.auroc).all()
     assert found.share.mean(axis=0) == pytest.approx(right.mean(axis=1), abs=0.02)
     assert percentile_interval(found.auroc[:, 0], None, level=0.95) is None
@@ -96,8 +96,8 @@ def test_whole_groups_are_drawn_as_the_other_intervals_draw_them():
     video = np.repeat(np.arange(40), 10)
     logits = (np.repeat(rng.normal(0, 1, 40), 10) + rng.normal(0, 0.1, 400) + labels)[None]
     groups = group_codes([f"video {number}" for number in video])
-    found = paired_draws(labels, logits, logits > 0.5, groups=groups, draws=2000, seed=0)
-    alone = paired_draws(labels, logits, logits > 0.5, draws=2000, seed=0)
+    found = column_draws(labels, logits, logits > 0.5, groups=groups, draws=2000, seed=0)
+    alone = column_draws(labels, logits, logits > 0.5, draws=2000, seed=0)
     assert found.auroc.std() > 2 * alone.auroc.std()
     assert found.share.std() > 2 * alone.share.std()
     scores = 1 / (1 + np.exp(-logits[0]))

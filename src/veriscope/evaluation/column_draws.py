@@ -1,11 +1,15 @@
-"""The paired bootstrap over many scorings of the same pictures: one draw of pictures is seen by all of them."""
+"""The paired bootstrap over many scorings of the same pictures: AUROC and any share, of all of them on one draw.
+
+`resample` gives every metric of a few detectors; a grid has some fifty columns, and asks for flips besides.
+"""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from veriscope.evaluation.intervals import Codes, Interval, Method, group_lots
+from veriscope.evaluation.intervals import Codes, Interval, Method
+from veriscope.evaluation.resample import draw_weights, group_strata
 from veriscope.types import FAKE
 
 Floats = npt.NDArray[np.float64]
@@ -14,14 +18,14 @@ _BLOCK_CELLS = 200_000  # draws x pictures held at a time
 _MIN_DEFINED = 0.95
 
 
-class PairedDraws(NamedTuple):
+class ColumnDraws(NamedTuple):
     """(draws, scorings) each: `auroc`, NaN for one class, and `share`, the mean of the row's hits in the draw."""
 
     auroc: Floats
     share: Floats
 
 
-def paired_draws(
+def column_draws(
     labels: npt.NDArray[Any],
     logits_CN: Floats,
     hits_CN: npt.NDArray[np.bool_],
@@ -29,12 +33,11 @@ def paired_draws(
     groups: Codes | None = None,
     draws: int,
     seed: int,
-) -> PairedDraws:
+) -> ColumnDraws:
     """Return AUROC and the share of hits of every scoring in every resample of pictures (Efron & Tibshirani 1993).
 
-    Stratified by class, so the shares of the classes stay; with `groups` whole groups are drawn, as
-    `bootstrap_intervals` draws them. Differences between columns of one row are paired: what a
-    lucky draw of pictures does to one scoring it does to the others too.
+    Stratified by class, so the shares of the classes stay; with `groups` whole groups are drawn. Differences between
+    columns of one draw are paired: what a lucky draw of pictures does to one scoring it does to the others too.
 
     Args:
         labels: (N,) of 0 and 1.
@@ -47,24 +50,19 @@ def paired_draws(
     """
     fake = np.asarray(labels) == FAKE
     fakes, reals = np.flatnonzero(fake), np.flatnonzero(~fake)
-    strata: tuple[int, ...] = (fakes.size, reals.size)
-    lots = None
-    if groups is not None:
-        strata, lots = group_lots(groups[fakes], groups[reals])
+    codes = np.arange(fake.size) if groups is None else np.unique(groups, return_inverse=True)[1]
+    strata = group_strata(np.asarray(labels), codes)
     ranks = [_Ranks(row[fakes], row[reals]) for row in logits_CN]
     hits_NC = hits_CN.T.astype(np.float64)
     per_block = max(1, min(draws, _BLOCK_CELLS // max(1, fake.size)))
     sizes = [min(per_block, draws - start) for start in range(0, draws, per_block)]
     areas, shares = [], []
     for size, stream in zip(sizes, np.random.SeedSequence(seed).spawn(len(sizes)), strict=True):
-        rng = np.random.default_rng(stream)
-        drawn = [_counts(rng, number, size) for number in strata]
-        of_fakes, of_reals = drawn[:2] if lots is None else (np.concatenate(drawn, axis=1)[:, lot] for lot in lots)
+        counts = draw_weights(np.random.default_rng(stream), strata, size)[:, codes]
+        of_fakes, of_reals, weights = counts[:, fakes], counts[:, reals], counts.astype(np.float64)
         areas.append(np.stack([rank.auroc(of_fakes, of_reals) for rank in ranks], axis=1))
-        weights = np.empty((size, fake.size))
-        weights[:, fakes], weights[:, reals] = of_fakes, of_reals
         shares.append(np.einsum("dn,nc->dc", weights, hits_NC) / np.maximum(weights.sum(axis=1, keepdims=True), 1))
-    return PairedDraws(np.concatenate(areas), np.concatenate(shares))
+    return ColumnDraws(np.concatenate(areas), np.concatenate(shares))
 
 
 def percentile_interval(
@@ -99,11 +97,3 @@ class _Ranks:
         pairs = of_fakes.sum(axis=1, dtype=np.float64) * of_reals.sum(axis=1)
         # Groups differ in size, so a draw of them may hold one class only.
         return np.asarray(total / np.where(pairs > 0, 2 * pairs, np.nan), dtype=np.float64)
-
-
-def _counts(rng: np.random.Generator, size: int, draws: int) -> npt.NDArray[np.int32]:
-    counts = np.zeros((draws, size), dtype=np.int32)
-    if size:
-        for row in counts:
-            row[:] = np.bincount(rng.integers(0, size, size), minlength=size)
-    return counts
