@@ -62,12 +62,37 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"veriscope {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_card(commands)
     _add_compare(commands)
     _add_predict(commands)
     _add_summary(commands)
     _add_sweep(commands)
     _add_bench(commands)
     return parser
+
+
+def _add_card(commands: "Commands") -> None:
+    parser = commands.add_parser(
+        "card",
+        help="a model card with the figures of evaluations, in Hugging Face's format",
+        description="Write a model card from a bundle and what evaluate.py found about it: intended use, limits, data, "
+        "protocol, figures with intervals, and the header that Hugging Face reads. The bundle's own card stays.",
+    )
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that a training run left at RUN/bundle")
+    parser.add_argument(
+        "--report", type=Path, nargs="+", required=True, metavar="FOLDER", help="evaluation folders of this bundle"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="default: MODEL_CARD.md in the first evaluation folder"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    parser.set_defaults(run=_card)
+
+
+def _card(arguments: argparse.Namespace) -> int:
+    from veriscope.evaluation.model_card import run_card
+
+    return run_card(arguments)
 
 
 def _add_compare(commands: "Commands") -> None:

@@ -27,10 +27,7 @@ HOMES = {
         "runs/fold_report.py",
         "runs/sweep_plots.py",
     ),
-    "jinja2": (
-        "evaluation/report.py",
-        "evaluation/sections.py",
-    ),
+    "jinja2": ("evaluation/report.py",),
     "fastapi": ("serving/",),
     "onnx": ("export/",),
 }

@@ -1,5 +1,7 @@
 """MODEL_CARD.md, made from the record alone (Mitchell et al. 2019), with the YAML header that Hugging Face reads."""
 
+from collections.abc import Mapping
+
 import yaml
 
 from veriscope.bundle.record import BundleRecord
@@ -30,23 +32,27 @@ the average. The average is usually better than they suppose, and its scores rat
 (Rahaman & Thiery 2021)."""
 
 
-def model_card(record: BundleRecord) -> str:
-    """Return the card as Markdown."""
+NOT_EVALUATED = "None yet: `veriscope card THIS_FOLDER --report EVALUATION_FOLDER` writes a card that holds them."
+
+
+def model_card(record: BundleRecord, *, header: Mapping[str, object] | None = None, evaluation: str = "") -> str:
+    """Return the card as Markdown; `header` adds to the YAML, `evaluation` is what judging it on other data gave."""
     kind = "" if record.ensemble is None else f", the average of {record.num_members} models"
     parts = [
-        f"---\n{yaml.safe_dump(_header(record), sort_keys=False, allow_unicode=True)}---",
+        f"---\n{yaml.safe_dump({**_header(record), **(header or {})}, sort_keys=False, allow_unicode=True)}---",
         f"# {record.model.name}{kind}, trained on {record.training.data_name}",
         *(f"> **{notice}**" for notice in record.notices),
         "## Intended use\n\nTells real photographs from AI-generated or manipulated ones, one picture at a time: "
         f"{CLASS_MAP_TEXT}. Made for research, triage and the study of detectors.\n\n"
         "    veriscope predict THIS_FOLDER PICTURE_OR_FOLDER...",
         "## Limits\n\n" + LIMITS,
-        "## Model\n\n" + _table(_model_rows(record)),
-        "## Training data and protocol\n\n" + _table(_training_rows(record)),
+        "## Model\n\n" + markdown_table(_model_rows(record)),
+        "## Training data and protocol\n\n" + markdown_table(_training_rows(record)),
+        "## Evaluation on other data\n\n" + (evaluation or NOT_EVALUATED),
         _figures(record),
         "## From logit to verdict\n\n"
         + ("" if record.ensemble is None else FITTED_OUT_OF_FOLD + "\n\n")
-        + _table(_verdict_rows(record)),
+        + markdown_table(_verdict_rows(record)),
         "## Licence of the weights\n\nTraining "
         + record.initial_weights
         + ". The trained weights carry the conditions of "
@@ -72,7 +78,7 @@ def _figures(record: BundleRecord) -> str:
     else:
         title, text, figures = "Figures of its members, out of fold", OUT_OF_FOLD, record.ensemble.out_of_fold
     rows = {name: "undefined" if value is None else f"{value:.4f}" for name, value in figures.items()}
-    return f"## {title}\n\n{text}\n\n{_table(rows)}"
+    return f"## {title}\n\n{text}\n\n{markdown_table(rows)}"
 
 
 def _model_rows(record: BundleRecord) -> dict[str, str]:
@@ -137,8 +143,13 @@ def _words(values: object) -> str:
     return ", ".join(str(value) for value in values) if isinstance(values, tuple) else str(values)
 
 
-def _table(rows: dict[str, str]) -> str:
+def markdown_table(rows: Mapping[str, str]) -> str:
+    """Return names and texts as a Markdown table of two columns."""
     if not rows:
         return "None recorded."
-    lines = [f"| {name} | {value.replace('|', chr(92) + '|')} |" for name, value in rows.items()]
+    lines = [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items()]
     return "\n".join(["| | |", "|---|---|", *lines])
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", chr(92) + "|")

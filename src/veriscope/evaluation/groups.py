@@ -136,12 +136,13 @@ def by_generator(
     return tuple(sorted(rows, key=lambda row: (row.small, min(_value(f) for f in row.recall.values()), row.generator)))
 
 
-def generator_spread(rows: Sequence[GeneratorRow], *, threshold: str) -> dict[str, Spread]:
-    """Return mean and minimum over generators of recall at `threshold` and of AUROC."""
+def generator_spread(rows: Sequence[GeneratorRow]) -> dict[str, Spread]:
+    """Return mean and minimum over generators of recall, under each threshold's name, and of 'auroc'."""
     large = [row for row in rows if not row.small]
+    names = rows[0].recall if rows else ()
     return _spreads(
         {
-            "recall": [(row.generator, row.recall[threshold].value) for row in large],
+            **{name: [(row.generator, row.recall[name].value) for row in large] for name in names},
             "auroc": [(row.generator, row.auroc.value) for row in large],
         }
     )
@@ -156,7 +157,7 @@ def by_groups(
         ("source", "By data set of origin", _names(table, "source", UNKNOWN)),
         ("format", "By file format", _names(table, "format", UNKNOWN)),
         ("size", "By size: the shorter side of the stored picture", _size_names(table)),
-        ("compression", "By JPEG compression: bits of the file a pixel", _compression_names(table)),
+        ("compression", "By JPEG compression", _compression_names(table)),
     ):
         values = sorted(set(names))
         if values in ([], [UNKNOWN]) or (key == "compression" and len([v for v in values if v[0] != "("]) < 2):
@@ -289,8 +290,8 @@ def _size_names(table: PredictionTable) -> Names:
 def _compression_names(table: PredictionTable) -> Names:
     """Return classes of bits a pixel for JPEG; other formats reach other qualities with as many bits."""
     edges = _BITS_A_PIXEL
-    words = [f"below {edges[0]} bit", *(f"{a} to {b} bits" for a, b in pairwise(edges))]
-    words.append(f"{edges[-1]} bits and more")
+    words = [f"below {edges[0]} bit a pixel", *(f"{a} to {b} bits a pixel" for a, b in pairwise(edges))]
+    words.append(f"{edges[-1]} bits a pixel and more")
     columns = [table.column(name) for name in ("format", "width_px", "height_px", "size_bytes")]
     return np.array(
         [

@@ -63,8 +63,8 @@ class Judgement:
 
     @property
     def generator_spread(self) -> dict[str, Spread]:
-        """Mean and minimum over generators of recall at the headline threshold and of AUROC."""
-        return generator_spread(self.by_generator, threshold=self.headline)
+        """Mean and minimum over generators of recall, by threshold's name, and of 'auroc'."""
+        return generator_spread(self.by_generator)
 
     @property
     def caveats(self) -> tuple[str, ...]:

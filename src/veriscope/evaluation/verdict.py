@@ -18,6 +18,12 @@ _LEAD = {
     "unusable": "Unusable on these pictures",
 }
 _RARE = 0.01  # share of fakes for which the use is stated: most pictures that people meet are real
+_WHOSE = {
+    "source": "from",
+    "format": "of the format",
+    "size": "whose shorter side is",
+    "compression": "saved with",
+}
 _HOLDS = 0.95  # share of right fake verdicts from which no warning against accusing stands
 _ENOUGH_GROUPS = 30
 
@@ -120,17 +126,19 @@ def _use(judgement: "Judgement", word: Grade) -> str:
 def _worst(judgement: "Judgement") -> list[str]:
     """Name what it is worst at, where the worst lies clearly below the average."""
     found = []
-    recall = judgement.generator_spread.get("recall")
+    recall = judgement.generator_spread.get(judgement.headline)
     if recall is not None and recall.mean - recall.minimum > 0.05:
         found.append(
             f"Worst against {recall.worst}: it catches {_of_100(recall.minimum)} of 100 (mean over {recall.num_groups} "
             f"generators: {_of_100(recall.mean)})."
         )
-    for table in judgement.group_tables:
-        spread = table.spread.get("accuracy")
-        if spread is not None and spread.mean - spread.minimum > 0.1:
-            words = {"source": "from", "format": "of the format", "size": "of the size", "compression": "of"}[table.key]
-            found.append(f"Of pictures {words} {spread.worst} only {_of_100(spread.minimum)} of 100 are judged right.")
+    spreads = [(table.key, table.spread["accuracy"]) for table in judgement.group_tables if "accuracy" in table.spread]
+    key, spread = max(spreads, key=lambda pair: pair[1].mean - pair[1].minimum, default=("", None))
+    # One sentence: size, format and data set often say the same thing, and the tables say the rest.
+    if spread is not None and spread.mean - spread.minimum > 0.1:
+        found.append(
+            f"Of pictures {_WHOSE[key]} {spread.worst} only {_of_100(spread.minimum)} of 100 are judged right."
+        )
     return found
 
 

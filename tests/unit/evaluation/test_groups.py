@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import sklearn.metrics as sk
@@ -99,7 +101,11 @@ def test_compression_is_bits_a_pixel_of_jpeg_only():
         *(PictureFacts("PNG", 100, 100, 25_000) for _ in range(30)),
     ]
     found = {table.key: table for table in judged(table_of(labels, logits, facts=stored)).group_tables}
-    assert {row.name for row in found["compression"].rows} == {"below 1 bit", "2 to 4 bits", "(no JPEG)"}
+    assert {row.name for row in found["compression"].rows} == {
+        "below 1 bit a pixel",
+        "2 to 4 bits a pixel",
+        "(no JPEG)",
+    }
     one = {table.key for table in judged(table_of(labels, logits, facts=[*stored[:30]] * 3)).group_tables}
     assert "compression" not in one
 
@@ -181,7 +187,41 @@ def test_the_worst_generator_is_named_beside_the_mean():
     logits[60:84] = -3.0
     names = [None] * 60 + ["sd"] * 30 + ["gan"] * 30 + ["few"] * 30
     found = judged(table_of(labels, logits, generators=names))
-    spread = found.generator_spread["recall"]
+    spread = found.generator_spread["default"]
     assert (spread.worst, spread.num_groups) == ("sd", 3)
     assert (spread.minimum, spread.mean) == (pytest.approx(0.2), pytest.approx((0.2 + 1 + 1) / 3))
     assert "Worst against sd: it catches 20 of 100 (mean over 3 generators: 73)." in found.verdict()
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_class_in_groups_is_judged_and_what_compares_is_undefined(label):
+    found = judged(table_of([label] * 60, np.linspace(-2, 2, 60), groups=["a"] * 20 + ["b"] * 20 + ["c"] * 20))
+    own, other = ("recall", "specificity") if label else ("specificity", "recall")
+    assert found.at["default"][own].interval.method == "cluster bootstrap"
+    assert found.at["default"][other] == (None, None)
+    assert found.free["auroc"] == (None, None)
+    assert found.at["default"]["precision"] == (None, None)
+
+
+@pytest.mark.parametrize("why", ["unlabelled", "unreadable"])
+def test_a_table_without_a_judged_row_gives_no_figure_and_says_so(why):
+    size = 5
+    table = table_of(
+        [None] * size if why == "unlabelled" else [0, 1, 0, 1, 0],
+        [1.0] * size if why == "unlabelled" else [None] * size,
+        errors=None if why == "unlabelled" else ["truncated"] * size,
+        sources=["web"] * size,
+        groups=["a"] * size,
+    )
+    found = judged(table)
+    assert found.verdict() == ["There is nothing to judge: no picture has both a verdict and a known label."]
+    assert {figure.value for figure in (*found.free.values(), *found.at["default"].values())} == {None}
+    assert (found.group_tables, found.by_generator, found.caveats) == ((), (), ())
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_rows_without_a_group_stand_alone_beside_those_with_one():
+    labels, logits = mixed(100)
+    found = judged(table_of(labels, logits, groups=["a"] * 10 + [None] * 90))
+    assert found.num_groups == 91
+    assert found.free["auroc"].interval.method == "cluster bootstrap"

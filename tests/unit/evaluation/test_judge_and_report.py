@@ -14,6 +14,7 @@ from veriscope.evaluation.judge import judge
 from veriscope.evaluation.pictures import TILE_PX, choose_rows, load_tiles, score_text, sheet
 from veriscope.evaluation.predictions import PredictionTable, TableMeta
 from veriscope.evaluation.report import ReportFacts, figure_text, write_report
+from veriscope.evaluation.sections import Section, TextTable
 from veriscope.types import DEFAULT_THRESHOLD, Calibration, Threshold
 
 VAL = Threshold(value=0.4, rule="youden", chosen_on="val")
@@ -240,3 +241,32 @@ def test_history_without_rows_gives_no_picture(tmp_path):
     assert plots.history_picture(tmp_path / "none.csv") is None
     (tmp_path / "history.csv").write_text(HISTORY.splitlines()[0] + "\n")
     assert plots.history_picture(tmp_path / "history.csv") is None
+
+
+def test_sections_of_other_parts_stand_in_the_page_its_contents_and_the_json(tmp_path):
+    labels, logits = mixed()
+    table = table_of(labels, logits, sources=["web"] * 40 + ["phone"] * 40)
+    part = Section(
+        "Robustness",
+        "robustness",
+        sentences=("It breaks <easily>.",),
+        tables=(TextTable("Cells", ("kind", "AUROC"), (("jpeg", "0.61"),), folded=True),),
+        pictures={"curve": (plots.roc_picture(table, BOTH), "A curve of it.")},
+        notes=("Small print.",),
+        data={"drop": 0.3},
+    )
+    write_report(tmp_path, judgement=judged(table), table=table, pictures={}, tiles=[], facts=facts(), sections=[part])
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for expected in ("It breaks &lt;easily&gt;.", "<summary>Cells</summary>", "0.61", "A curve of it.", "Small print."):
+        assert expected in text
+    targets = re.findall(r'href="#([^"]+)"', text)
+    assert "robustness" in targets
+    assert [target for target in targets if f'id="{target}"' not in text and target[0] != "p"] == []
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["sections"]["robustness"]["drop"] == 0.3
+    assert report["sections"]["robustness"]["sentences"] == ["It breaks <easily>."]
+    assert [group["by"] for group in report["groups"]] == ["source"]
+    assert {row["name"] for row in report["groups"][0]["groups"]} == {"web", "phone"}
+    assert report["grade"] in text
+    with pytest.raises(ValueError, match="anchor"):
+        Section("A", "Not good")
