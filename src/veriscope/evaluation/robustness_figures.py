@@ -121,6 +121,7 @@ def grid_figures(
     )
     right_draws, *flip_draws = np.split(found.share, 4, axis=1)
     areas = [auroc(label, row) for row in rows.logits]
+    rights: list[float] = right.mean(axis=1).tolist()
     per_cell = [
         CellFigures(
             kind=cell.kind,
@@ -132,15 +133,13 @@ def grid_figures(
             auroc=drawn(areas[index], found.auroc[:, index]),
             **_shares(label, before, rows.called[index], groups),
             auroc_drop=drawn(_less(areas[0], areas[index]), found.auroc[:, 0] - found.auroc[:, index]),
-            accuracy_drop=drawn(
-                float(right[0].mean() - right[index].mean()), right_draws[:, 0] - right_draws[:, index]
-            ),
+            accuracy_drop=drawn(rights[0] - rights[index], right_draws[:, 0] - right_draws[:, index]),
         )
         for index, cell in enumerate(cells, start=1)
     ]
     weights = kind_weights(cells)
     known = None if areas[1] is None else float(np.dot(weights, np.array(areas[1:], dtype=np.float64)))
-    accuracy = float(weights @ right[1:].mean(axis=1))
+    accuracy = float(np.dot(weights, rights[1:]))
     mean_auroc, mean_accuracy = found.auroc[:, 1:] @ weights, right_draws[:, 1:] @ weights
     by = "auroc" if known is not None else "accuracy"
     return GridFigures(
@@ -150,7 +149,7 @@ def grid_figures(
         mean_auroc=drawn(known, mean_auroc),
         mean_accuracy=drawn(accuracy, mean_accuracy),
         auroc_drop=drawn(_less(areas[0], known), found.auroc[:, 0] - mean_auroc),
-        accuracy_drop=drawn(float(right[0].mean()) - accuracy, right_draws[:, 0] - mean_accuracy),
+        accuracy_drop=drawn(rights[0] - accuracy, right_draws[:, 0] - mean_accuracy),
         **{
             name: drawn(float(weights @ changed[1:].mean(axis=1)), values[:, 1:] @ weights)
             for (name, changed), values in zip(flipped.items(), flip_draws, strict=True)
