@@ -25,9 +25,11 @@ HOMES = {
         "evaluation/robustness_report.py",
         "evaluation/sections.py",
         "runs/fold_report.py",
+        "runs/matrix_picture.py",
         "runs/sweep_plots.py",
     ),
-    "jinja2": ("evaluation/report.py",),
+    "optuna": ("runs/study.py",),
+    "jinja2": ("evaluation/report.py", "runs/matrix_page.py"),
     "fastapi": ("serving/",),
     "onnx": ("export/",),
 }

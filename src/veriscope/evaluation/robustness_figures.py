@@ -122,21 +122,7 @@ def grid_figures(
     right_draws, *flip_draws = np.split(found.share, 4, axis=1)
     areas = [auroc(label, row) for row in rows.logits]
     rights: list[float] = right.mean(axis=1).tolist()
-    per_cell = [
-        CellFigures(
-            kind=cell.kind,
-            title=cell.title,
-            severity=cell.severity,
-            name=cell.name,
-            level=cell.corruption.level_text,
-            num_images=label.size,
-            auroc=drawn(areas[index], found.auroc[:, index]),
-            **_shares(label, before, rows.called[index], groups),
-            auroc_drop=drawn(_less(areas[0], areas[index]), found.auroc[:, 0] - found.auroc[:, index]),
-            accuracy_drop=drawn(rights[0] - rights[index], right_draws[:, 0] - right_draws[:, index]),
-        )
-        for index, cell in enumerate(cells, start=1)
-    ]
+    per_cell = _per_cell(cells, label, rows.called, areas, found.auroc, right_draws, groups)
     weights = kind_weights(cells)
     known = None if areas[1] is None else float(np.dot(weights, np.array(areas[1:], dtype=np.float64)))
     accuracy = float(np.dot(weights, rights[1:]))
@@ -160,6 +146,35 @@ def grid_figures(
         worst_by=by,
         draws=draws,
     )
+
+
+def _per_cell(
+    cells: Sequence[Cell],
+    label: npt.NDArray[Any],
+    called: Bools,
+    areas: list[float | None],
+    area_draws: Floats,
+    right_draws: Floats,
+    groups: Codes | None,
+) -> list[CellFigures]:
+    """Return the cells' own figures; row 0 of `called`, `areas` and of the draws' columns is the clean pictures."""
+    drawn = partial(_drawn, method="bootstrap" if groups is None else "cluster bootstrap")
+    rights: list[float] = (called == (label == FAKE)).mean(axis=1).tolist()
+    return [
+        CellFigures(
+            kind=cell.kind,
+            title=cell.title,
+            severity=cell.severity,
+            name=cell.name,
+            level=cell.corruption.level_text,
+            num_images=label.size,
+            auroc=drawn(areas[index], area_draws[:, index]),
+            **_shares(label, called[0], called[index], groups),
+            auroc_drop=drawn(_less(areas[0], areas[index]), area_draws[:, 0] - area_draws[:, index]),
+            accuracy_drop=drawn(rights[0] - rights[index], right_draws[:, 0] - right_draws[:, index]),
+        )
+        for index, cell in enumerate(cells, start=1)
+    ]
 
 
 def _ever_accused(label: npt.NDArray[Any], called: Bools, groups: Codes | None) -> Figure:

@@ -272,6 +272,8 @@ def _text(figure: Figure, *, span: bool = True) -> str:
         return "undefined"
     if figure.interval is None or not span:
         return f"{figure.value:.3f}"
+    if figure.interval.low == figure.interval.high:  # every resample gave the same: no certainty, too few mistakes
+        return f"{figure.value:.3f} (no spread)"
     return f"{figure.value:.3f} ({figure.interval.low:.3f} to {figure.interval.high:.3f})"
 
 
@@ -280,4 +282,6 @@ def _percent(figure: Figure, *, span: bool = True) -> str:
         return "undefined"
     if figure.interval is None or not span:
         return f"{100 * figure.value:.1f} %"
+    if figure.interval.low == figure.interval.high:
+        return f"{100 * figure.value:.1f} % (no spread)"
     return f"{100 * figure.value:.1f} % ({100 * figure.interval.low:.1f} to {100 * figure.interval.high:.1f})"
