@@ -21,6 +21,8 @@ HOMES = {
         "evaluation/plots.py",
         "evaluation/fold_plots.py",
         "evaluation/report.py",
+        "evaluation/robustness_plots.py",
+        "evaluation/robustness_report.py",
         "evaluation/sections.py",
         "runs/fold_report.py",
         "runs/matrix_picture.py",

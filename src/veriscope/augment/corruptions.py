@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,26 +17,36 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Corruption:
-    """One kind of damage at one level; calling it returns the damaged picture, uint8 HWC."""
+    """One kind of damage at one level; calling it returns the damaged picture, uint8 HWC.
+
+    `levels` holds one number, for `double_jpeg` two: the qualities of the first and of the second compression.
+    """
 
     name: str
-    level: float
+    levels: tuple[float, ...]
 
     def __call__(self, image_HWC: Pixels) -> Pixels:
-        """Return the damaged picture; the input stays as it is."""
-        return _KINDS[self.name].apply(image_HWC, self.level)
+        """Return the damaged picture; the input stays as it is. It depends on the picture's pixels only."""
+        return _KINDS[self.name].apply(image_HWC, *self.levels)
+
+    @property
+    def level_text(self) -> str:
+        """The level as it is typed, as 75 or 75+50."""
+        return "+".join(f"{level:g}" for level in self.levels)
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.level:g}"
+        return f"{self.name}:{self.level_text}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    apply: Callable[[Pixels, float], Pixels]
+    apply: Callable[..., Pixels]
     lowest: float
     highest: float
     whole: bool
+    example: str
     meaning: str
+    num_levels: int = 1
 
 
 def recompress(image_HWC: Pixels, kind: str, quality: int) -> Pixels:
@@ -43,16 +54,19 @@ def recompress(image_HWC: Pixels, kind: str, quality: int) -> Pixels:
 
     JPEG is 4:2:0, on an 8 x 8 grid that starts at the picture's corner. albumentations' ImageCompression isn't used: it
     hands RGB to OpenCV as BGR, so that luma weighs red as blue and chroma is subsampled along the wrong axes.
+    A picture with a longer side than the format can hold (JPEG 65,500, WebP 16,383 px) is shrunk to that side first, as
+    whoever delivers it has to.
     """
-    buffer = BytesIO()
-    if kind == "jpeg":
-        Image.fromarray(image_HWC).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
-    elif kind == "webp":
-        Image.fromarray(image_HWC).save(buffer, "WEBP", quality=quality, method=2)  # 4, the default, costs twice
-    else:
+    if kind not in _LONGEST_PX:
         raise ValueError(f"recompress knows jpeg and webp, not {kind}")
-    with Image.open(buffer) as image:
-        return np.array(image.convert("RGB"))
+    buffer = BytesIO()
+    image = _no_longer_than(image_HWC, _LONGEST_PX[kind])
+    if kind == "jpeg":
+        image.save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
+    else:
+        image.save(buffer, "WEBP", quality=quality, method=2)  # 4, the default, costs twice
+    with Image.open(buffer) as packed:
+        return np.array(packed.convert("RGB"))
 
 
 def blur(image_HWC: Pixels, sigma_px: float) -> Pixels:
@@ -74,22 +88,107 @@ def rescale(image_HWC: Pixels, factor: float) -> Pixels:
     return np.array(Image.fromarray(image_HWC).resize(size, Image.Resampling.BILINEAR))
 
 
+def double_jpeg(image_HWC: Pixels, first: int, second: int) -> Pixels:
+    """Return the picture after two JPEGs (qualities `first`, `second`) whose 8 x 8 grids don't coincide.
+
+    Between the two the picture loses its first 3 rows and 5 columns, as any crop does that isn't a multiple of 8; that
+    leaves the double traces that forensics looks for (Bianchi & Piva 2012). Pictures too small for it keep one pixel.
+    """
+    once = recompress(image_HWC, "jpeg", first)
+    top, left = min(_SHIFT_PX[0], once.shape[0] - 1), min(_SHIFT_PX[1], once.shape[1] - 1)
+    return recompress(np.ascontiguousarray(once[top:, left:]), "jpeg", second)
+
+
+def crop(image_HWC: Pixels, share: float) -> Pixels:
+    """Return the picture's middle, `share` of each side, at least one pixel; the pixels stay as they are.
+
+    The corner is at odd coordinates, so that the 8 x 8 grid of an earlier JPEG never falls on that of a later one.
+    """
+    height, width = image_HWC.shape[:2]
+    new_height, new_width = max(round(height * share), 1), max(round(width * share), 1)
+    top, left = _odd_corner(height - new_height), _odd_corner(width - new_width)
+    return image_HWC[top : top + new_height, left : left + new_width].copy()
+
+
+def gamma(image_HWC: Pixels, exponent: float) -> Pixels:
+    """Return 255 (v / 255)^exponent of every sample: below 1 is brighter, above 1 darker; 0 and 255 stay."""
+    table = np.rint(255 * (np.arange(256) / 255) ** exponent).astype(np.uint8)
+    return table[image_HWC]
+
+
+def screenshot(image_HWC: Pixels, strength: int) -> Pixels:
+    """Return the picture as a screenshot of it is sent on: shown at a size that isn't a whole multiple, cut out by hand
+    with a little of the border missing, through a display's other gamma, saved as PNG (1) or JPEG (2 to 5)."""
+    chain = _SCREENSHOT[strength - 1]
+    shown = gamma(crop(rescale(image_HWC, chain.factor), chain.kept), chain.gamma)
+    return shown if chain.quality is None else recompress(shown, "jpeg", chain.quality)
+
+
+class _Chain(NamedTuple):
+    factor: float
+    kept: float
+    gamma: float
+    quality: int | None
+
+
+# Factors of a picture scaled into a window; a phone's and a desktop's own format is PNG, what a messenger makes of it
+# is JPEG; a hand-drawn selection misses a few pixels; displays differ by about 5 % in gamma, bad ones by 10.
+_SCREENSHOT = (
+    _Chain(0.93, 0.99, 1.03, None),
+    _Chain(0.87, 0.98, 0.96, 90),
+    _Chain(0.77, 0.97, 1.05, 80),
+    _Chain(0.63, 0.96, 0.93, 70),
+    _Chain(0.47, 0.94, 1.10, 55),
+)
+_SHIFT_PX = (3, 5)
+_LONGEST_PX = {"jpeg": 65500, "webp": 16383}  # libjpeg's own limit, and what 14 bits can say
+
+
+def _odd_corner(spare_px: int) -> int:
+    """Return an odd number near half of `spare_px` within it, 0 where nothing is spare."""
+    return min((spare_px // 2) | 1, spare_px)
+
+
+def _no_longer_than(image_HWC: Pixels, longest_px: int) -> Image.Image:
+    image = Image.fromarray(image_HWC)
+    factor = longest_px / max(image.size)
+    if factor >= 1:
+        return image
+    size = tuple(min(max(round(side * factor), 1), longest_px) for side in image.size)
+    return image.resize((size[0], size[1]), Image.Resampling.BILINEAR)
+
+
 def _noise(image_HWC: Pixels, level: float) -> Pixels:
-    # Seeded by the picture: the same each time, another for each picture.
+    # Seeded by the picture: the same each time, another for each picture; stronger noise is the same grain, amplified.
     return add_noise(image_HWC, level, seed=zlib.crc32(image_HWC.tobytes()))
 
 
+def _packed(kind: str) -> Callable[[Pixels, float], Pixels]:
+    return lambda image_HWC, level: recompress(image_HWC, kind, int(level))
+
+
 _KINDS = {
-    "jpeg": _Kind(lambda image, level: recompress(image, "jpeg", int(level)), 1, 100, True, "quality 1 to 100, 4:2:0"),
-    "webp": _Kind(lambda image, level: recompress(image, "webp", int(level)), 1, 100, True, "quality 1 to 100"),
-    "blur": _Kind(blur, 0.1, 20, False, "sigma of a Gaussian in pixels, 0.1 to 20"),
-    "noise": _Kind(_noise, 0.5, 100, False, "sigma in grey levels of 255, 0.5 to 100"),
-    "resize": _Kind(rescale, 0.05, 4, False, "factor of both sides, 0.05 to 4; the picture stays at that size"),
-}
+    "jpeg": _Kind(_packed("jpeg"), 1, 100, True, "75", "quality 1 to 100, 4:2:0"),
+    "double_jpeg": _Kind(
+        lambda image, first, second: double_jpeg(image, int(first), int(second)),
+        1, 100, True, "75+50", "two qualities 1 to 100, the second on another 8 x 8 grid", 2,
+    ),
+    "webp": _Kind(_packed("webp"), 1, 100, True, "75", "quality 1 to 100"),
+    "blur": _Kind(blur, 0.1, 20, False, "1.5", "sigma of a Gaussian in pixels, 0.1 to 20"),
+    "noise": _Kind(_noise, 0.5, 100, False, "5", "sigma in grey levels of 255, 0.5 to 100"),
+    "resize": _Kind(
+        rescale, 0.05, 4, False, "0.5", "factor of both sides, 0.05 to 4; the picture stays at that size"
+    ),
+    "crop": _Kind(crop, 0.05, 1, False, "0.8", "share of each side that is kept, 0.05 to 1, of the middle"),
+    "gamma": _Kind(gamma, 0.1, 10, False, "0.8", "exponent, 0.1 (brighter) to 10 (darker)"),
+    "screenshot": _Kind(
+        lambda image, strength: screenshot(image, int(strength)), 1, 5, True, "3", "strength 1 to 5"
+    ),
+}  # fmt: skip
 
 
 def parse_corruption(text: str) -> Corruption:
-    """Return the corruption that `name:level` names.
+    """Return the corruption that `name:level` names, as `jpeg:75`, `double_jpeg:75+50` or `screenshot:3`.
 
     Raises:
         ConfigError: an unknown name, or a level that is missing, no number or out of range.
@@ -100,11 +199,12 @@ def parse_corruption(text: str) -> Corruption:
     if name not in _KINDS:
         raise ConfigError(f"unknown corruption '{text}'. {nearest(name, _KINDS)} Write it as jpeg:75.")
     kind = _KINDS[name]
-    wanted = f"corruption '{text}' needs a level as {name}:{75 if kind.whole else kind.lowest * 2:g} ({kind.meaning})."
+    wanted = f"corruption '{text}' needs a level as {name}:{kind.example} ({kind.meaning})."
     try:
-        level = float(level_text)
+        levels = tuple(float(part) for part in level_text.split("+"))
     except ValueError:
         raise ConfigError(wanted) from None
-    if not kind.lowest <= level <= kind.highest or (kind.whole and level != int(level)):
+    fits = all(kind.lowest <= level <= kind.highest and (not kind.whole or level == int(level)) for level in levels)
+    if len(levels) != kind.num_levels or not fits:
         raise ConfigError(wanted)
-    return Corruption(name, level)
+    return Corruption(name, levels)

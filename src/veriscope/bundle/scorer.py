@@ -86,19 +86,27 @@ class Scorer:
         self.detector: AnyDetector = detector.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.input = detector.config.input
 
-    def score_paths(self, paths: Iterable[Path], *, transform: Transform | None = None) -> Iterator[Scored]:
+    def score_paths(
+        self,
+        paths: Iterable[Path],
+        *,
+        transform: Transform | None = None,
+        transform_for: Callable[[Path], Transform] | None = None,
+    ) -> Iterator[Scored]:
         """Yield one answer for each path, in their order, in constant memory.
 
         Args:
             paths: files; may be a generator.
             transform: applied to the decoded uint8 picture (H, W, 3) before it is fitted to the input.
+            transform_for: in its place where files are not all treated alike: path to transform.
 
         A file that can't be read yields its reason; none is dropped.
 
         """
+        choose = transform_for if transform_for is not None else lambda _: transform
         pending: list[_Row] = []
         num_images = 0
-        for row in self._read_all(paths, transform):
+        for row in self._read_all(paths, choose):
             pending.append(row)
             num_images += row.pixels is not None
             # The second bound keeps memory constant where most files are unreadable.
@@ -137,17 +145,17 @@ class Scorer:
                 continue
             yield Scored(path=row.path, logit=logit, score=self.calibration.score(logit), facts=row.facts)
 
-    def _read_all(self, paths: Iterable[Path], transform: Transform | None) -> Iterator[_Row]:
+    def _read_all(self, paths: Iterable[Path], choose: Callable[[Path], Transform | None]) -> Iterator[_Row]:
         """Yield the decoded pictures in order; with threads at most three batches ahead."""
         if self.num_workers == 0:
             for path in paths:
-                yield self._read(path, transform)
+                yield self._read(path, choose(path))
             return
         ahead: deque[Future[_Row]] = deque()
         pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="decode")
         try:
             for path in paths:
-                ahead.append(pool.submit(self._read, path, transform))
+                ahead.append(pool.submit(self._read, path, choose(path)))
                 if len(ahead) >= 2 * self.batch_size + self.num_workers:
                     yield ahead.popleft().result()
             while ahead:

@@ -56,7 +56,7 @@ def paired_draws(
 
     """
     codes = np.arange(len(labels)) if groups is None else np.asarray(groups)
-    strata = _strata(np.asarray(labels), codes)
+    strata = group_strata(np.asarray(labels), codes)
     ranked = [
         Ranked(labels, logits, scores, threshold=threshold)
         for logits, scores, threshold in zip(logits_KN, scores_KN, thresholds, strict=True)
@@ -124,7 +124,7 @@ class Ranked:
         return found
 
 
-def _strata(labels: Array, codes: Array) -> list[Array]:
+def group_strata(labels: Array, codes: Array) -> list[Array]:
     """Return the groups with real pictures alone, with fakes alone and with both; what is empty is left out."""
     num_groups = int(codes.max()) + 1 if len(codes) else 0
     kinds = np.zeros(num_groups, dtype=np.int8)

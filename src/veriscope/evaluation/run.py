@@ -26,6 +26,9 @@ from veriscope.evaluation.pictures import choose_rows, load_tiles, sheet
 from veriscope.evaluation.predictions import PredictionTable, TableMeta
 from veriscope.evaluation.reliance import reliance
 from veriscope.evaluation.report import ReportFacts, write_report
+from veriscope.evaluation.robustness import measure_robustness
+from veriscope.evaluation.robustness_report import robustness_section, write_robustness
+from veriscope.evaluation.sections import Section
 from veriscope.evaluation.subset import Chosen, choose_subset
 from veriscope.evaluation.summary import print_summary
 from veriscope.files import whole_or_not_at_all
@@ -66,12 +69,14 @@ def run_evaluation(
         terms = bundle.terms(base_rate=config.base_rate)
         manifest = load_manifest(config.data, paths_cache=config.paths.cache, both_classes=False)
         chosen = choose_subset(manifest, bundle, wanted=config.subset, data_name=config.data.name)
-        scored = _score(config, bundle, chosen, transform=transform)
+        scorer = _scorer(config, bundle)
+        scored = _score(config, scorer, chosen, transform=transform)
         table = _table(config, bundle, chosen, scored, terms=terms, data_hash=manifest.content_hash)
         table.write(folder)
         thresholds = terms.thresholds
         judgement = judge(table, thresholds=thresholds, draws=config.bootstrap_draws, seed=config.seed)
         trusted = reliance(table, judgement, terms=terms)
+        robustness = _robustness(config, bundle, scorer, table, threshold_name=judgement.headline, folder=folder)
         pictures = plots.figures(table, thresholds, history=bundle.folder.parent / "history.csv")
         for name, picture in pictures.items():
             plots.save_png(picture, folder / "figures" / f"{name}.png", note=" ".join(bundle.notices))
@@ -82,12 +87,26 @@ def run_evaluation(
             sheet(tiles).save(folder / "pictures.png")
         facts = _facts(config, bundle, chosen, data_hash=manifest.content_hash, provenance=provenance)
         write_report(
-            folder, judgement=judgement, table=table, pictures=pictures, tiles=tiles, facts=facts, reliance=trusted
+            folder,
+            judgement=judgement,
+            table=table,
+            pictures=pictures,
+            tiles=tiles,
+            facts=facts,
+            reliance=trusted,
+            sections=() if robustness is None else (robustness,),
         )
         _write_config(config, folder)
     report = output_dir / "report.html"
     print_summary(
-        judgement, table, facts, reliance=trusted, folder=output_dir, bundle=config.bundle, console=console or Console()
+        judgement,
+        table,
+        facts,
+        reliance=trusted,
+        folder=output_dir,
+        bundle=config.bundle,
+        console=console or Console(),
+        more=() if robustness is None else robustness.sentences,
     )
     return EvaluationResult(output_dir, report, table, judgement, facts.warnings)
 
@@ -105,8 +124,8 @@ def _folder_in_making(output_dir: Path) -> Iterator[Path]:
         yield temporary
 
 
-def _score(config: EvaluateConfig, bundle: Bundle, chosen: Chosen, *, transform: Transform | None) -> list[Scored]:
-    scorer = Scorer(
+def _scorer(config: EvaluateConfig, bundle: Bundle) -> Scorer:
+    return Scorer(
         bundle,
         device=config.device,
         precision=config.precision,
@@ -114,6 +133,9 @@ def _score(config: EvaluateConfig, bundle: Bundle, chosen: Chosen, *, transform:
         num_workers=config.data.num_workers,
         max_pixels=config.data.max_pixels,
     )
+
+
+def _score(config: EvaluateConfig, scorer: Scorer, chosen: Chosen, *, transform: Transform | None) -> list[Scored]:
     manifest = chosen.manifest
     paths = (manifest.absolute_path(index) for index in range(len(manifest)))
     answers = tracked(
@@ -127,6 +149,35 @@ def _score(config: EvaluateConfig, bundle: Bundle, chosen: Chosen, *, transform:
             )
         scored.append(answer)
     return scored
+
+
+def _robustness(
+    config: EvaluateConfig,
+    bundle: Bundle,
+    scorer: Scorer,
+    table: PredictionTable,
+    *,
+    threshold_name: str,
+    folder: Path,
+) -> Section | None:
+    """Return what the report says about damage and alignment, with its files and pictures written into `folder`."""
+    found = measure_robustness(
+        config.robustness,
+        table=table,
+        bundle=bundle,
+        scorer=scorer,
+        threshold_name=threshold_name,
+        cache=config.paths.cache,
+        draws=config.bootstrap_draws,
+        seed=config.seed,
+    )
+    if found is None:
+        return None
+    write_robustness(folder, found)
+    section = robustness_section(found)
+    for name, (picture, _) in section.pictures.items():
+        plots.save_png(picture, folder / "figures" / f"{name}.png", note=" ".join(bundle.notices))
+    return section
 
 
 def _table(

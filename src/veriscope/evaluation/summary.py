@@ -1,6 +1,7 @@
 """The few lines that an evaluation leaves on the terminal."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
@@ -30,9 +31,10 @@ def print_summary(
     folder: Path,
     bundle: Path,
     console: Console,
+    more: Sequence[str] = (),
 ) -> None:
-    """Print warnings, the verdict, the main figures at every threshold, how far they can be relied on, and where the
-    report and the rest lie."""
+    """Print warnings, the verdict, the main figures at every threshold, how far they can be relied on, `more`
+    sentences, and where the report and the rest lie."""
     console.print(f"[bold]{escape(facts.title)}[/]: {escape(facts.subset)}", highlight=False, soft_wrap=True)
     if table.meta.base_rate is not None:
         say(console, f"Scores are corrected to a share of fakes of {table.meta.base_rate:.4g}, as stated.")
@@ -56,6 +58,8 @@ def print_summary(
     console.print(grid)
     for paragraph in reliance.paragraphs():
         say(console, f"{paragraph.title}: {' '.join(paragraph.sentences)}")
+    for text in more:
+        say(console, text)
     if table.num_unreadable:
         console.print(f"{table.num_unreadable} of {len(table)} files got no verdict; the report lists them.")
     for name, path in (
