@@ -1,7 +1,7 @@
 """The Detector: pictures in, logits out. Plain PyTorch, no Lightning."""
 
 from collections.abc import Iterable
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,13 @@ from veriscope.models.heads import Head, init_keras
 from veriscope.models.registry import HEADS, check_options
 from veriscope.models.streams import STREAMS
 from veriscope.models.weights import count_parameters
+
+
+class Answer(NamedTuple):
+    """What one pass says of a batch, fp32: `logits` (B,), and for each network the `vectors` (B, D) of its last layer."""
+
+    logits: Tensor
+    vectors: tuple[Tensor, ...]
 
 
 class Detector(nn.Module):
@@ -47,12 +54,22 @@ class Detector(nn.Module):
             image_BCHW: RGB, uint8 in 0..255 or floating point in [0, 1].
 
         """
-        if self.flip_average and not self.training:
-            return (self._logit(image_BCHW) + self._logit(image_BCHW.flip(-1))) / 2
-        return self._logit(image_BCHW)
+        return self.answer(image_BCHW).logits
 
-    def _logit(self, image_BCHW: Tensor) -> Tensor:
-        return self.classify(self.features(image_BCHW))
+    def answer(self, image_BCHW: Tensor) -> Answer:
+        """Return the logits of `forward`, bit for bit, and the vectors that they are a linear function of.
+
+        The vector of a picture that is averaged with its mirror image is the mean of the two.
+        """
+        if self.flip_average and not self.training:
+            first, second = self._look(image_BCHW), self._look(image_BCHW.flip(-1))
+            both = (first.vectors[0] + second.vectors[0]) / 2
+            return Answer((first.logits + second.logits) / 2, (both,))
+        return self._look(image_BCHW)
+
+    def _look(self, image_BCHW: Tensor) -> Answer:
+        vector_BD = self.head(*self.features(image_BCHW))
+        return Answer(self._decide(vector_BD), (vector_BD.float(),))
 
     def features(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
         """Return the maps that the head reads (one, for texture_stats one or more), each BCHW."""
@@ -62,7 +79,9 @@ class Detector(nn.Module):
 
     def classify(self, features: tuple[Tensor, ...]) -> Tensor:
         """Return logit_B of the maps."""
-        vector_BD = self.head(*features)
+        return self._decide(self.head(*features))
+
+    def _decide(self, vector_BD: Tensor) -> Tensor:
         # bf16 has 8 bits of mantissa: saturated logits fall together and the ranking goes (AUROC 0.984 -> 0.793).
         with torch.autocast(vector_BD.device.type, enabled=False):
             return cast(Tensor, self.classifier(vector_BD.float())).squeeze(1)
