@@ -17,7 +17,7 @@ from veriscope.models.weights import count_parameters
 
 
 class Answer(NamedTuple):
-    """What one pass says of a batch, fp32: `logits` (B,), and for each network the `vectors` (B, D) of its last layer."""
+    """What one pass says of a batch, fp32: `logits` (B,), and for each network the `vectors` (B, D) that gave them."""
 
     logits: Tensor
     vectors: tuple[Tensor, ...]
