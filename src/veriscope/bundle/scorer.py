@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from veriscope.bundle.bundle import Bundle
-from veriscope.data.decode import MAX_PIXELS, decode_image
+from veriscope.data.decode import MAX_PIXELS, PictureFacts, decode_with_facts
 from veriscope.data.preprocess import fit_to_input, to_chw
 from veriscope.errors import DecodeError
 from veriscope.models.ensemble import AnyDetector
@@ -26,12 +26,16 @@ Transform = Callable[[Pixels], Pixels]
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One picture's answer: `logit` and calibrated `score`, or the `error` why there is none."""
+    """One picture's answer: `logit` and calibrated `score`, or the `error` why there is none.
+
+    `facts` are those of the stored file, whatever was done to its pixels; None where it could not be read.
+    """
 
     path: Path
     logit: float | None
     score: float | None
     error: str | None = None
+    facts: PictureFacts | None = None
 
 
 @dataclass(slots=True)
@@ -39,6 +43,7 @@ class _Row:
     path: Path
     pixels: Pixels | None
     error: str | None
+    facts: PictureFacts | None = None
 
 
 class Scorer:
@@ -126,9 +131,11 @@ class Scorer:
                 continue
             logit: float = next(logits)
             if not math.isfinite(logit):
-                yield Scored(path=row.path, logit=None, score=None, error=f"the network returned {logit}")
+                yield Scored(
+                    path=row.path, logit=None, score=None, error=f"the network returned {logit}", facts=row.facts
+                )
                 continue
-            yield Scored(path=row.path, logit=logit, score=self.calibration.score(logit))
+            yield Scored(path=row.path, logit=logit, score=self.calibration.score(logit), facts=row.facts)
 
     def _read_all(self, paths: Iterable[Path], transform: Transform | None) -> Iterator[_Row]:
         """Yield the decoded pictures in order; with threads at most three batches ahead."""
@@ -150,9 +157,8 @@ class Scorer:
 
     def _read(self, path: Path, transform: Transform | None) -> _Row:
         try:
-            image: Any = decode_image(path, max_pixels=self.max_pixels)
+            decoded, facts = decode_with_facts(path, max_pixels=self.max_pixels)
         except DecodeError as error:
             return _Row(path=path, pixels=None, error=error.reason)
-        if transform is not None:
-            image = transform(image)
-        return _Row(path=path, pixels=to_chw(fit_to_input(image, self.input)), error=None)
+        image: Any = decoded if transform is None else transform(decoded)
+        return _Row(path=path, pixels=to_chw(fit_to_input(image, self.input)), error=None, facts=facts)

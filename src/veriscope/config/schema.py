@@ -112,6 +112,10 @@ class DataConfig(Frozen):
         default=None,
         description="manifest column of what must not cross splits, as identity; null: 'group' where there is one",
     )
+    source_column: str | None = Field(
+        default=None,
+        description="manifest column of the data set that a row came from; null: 'source' where there is one",
+    )
     synthetic: SyntheticConfig | None = None
     batch_size: int = Field(default=32, ge=1, le=65_536)
     num_workers: int = Field(default=2, ge=0, description="loader processes of each training process")
@@ -125,6 +129,8 @@ class DataConfig(Frozen):
             raise ValueError("data.kind=manifest needs data.file=PATH.csv or PATH.parquet")
         if self.kind != "manifest" and self.group_column is not None:
             raise ValueError("data.group_column names a column of a manifest: it needs data=manifest data.file=...")
+        if self.kind != "manifest" and self.source_column is not None:
+            raise ValueError("data.source_column names a column of a manifest: it needs data=manifest data.file=...")
         if self.kind == "folder" and self.root is None:
             raise ValueError("data.kind=folder needs data.root=DIR")
         if self.kind == "synthetic" and self.synthetic is None:

@@ -7,7 +7,7 @@ import warnings
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,15 @@ _ORIENTATION_TAG = 0x0112
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
+class PictureFacts(NamedTuple):
+    """What a file says of its picture, as stored: `format` a name of FORMATS (MPO counts as JPEG), before any turn."""
+
+    format: str
+    width_px: int
+    height_px: int
+    size_bytes: int
+
+
 def decode_image(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """Return the picture as uint8 RGB, (H, W, 3), upright, values 0 to 255.
 
@@ -57,6 +66,18 @@ def decode_image(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> npt.N
 
     Raises:
         DecodeError: with a short `reason`; nothing else, whatever the bytes.
+
+    """
+    return decode_with_facts(source, max_pixels=max_pixels)[0]
+
+
+def decode_with_facts(
+    source: Path | bytes, *, max_pixels: int = MAX_PIXELS
+) -> tuple[npt.NDArray[np.uint8], PictureFacts]:
+    """Return what `decode_image` returns, and the facts of the file, from one reading.
+
+    Raises:
+        DecodeError: as `decode_image`.
 
     """
     name = "<bytes>" if isinstance(source, bytes) else os.fspath(source)
@@ -71,7 +92,10 @@ def decode_image(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> npt.N
             if width * height > max_pixels:
                 raise DecodeError(name, f"too large: {width} x {height} pixels, the limit is {max_pixels:,} in all")
             image.load()
-            return np.ascontiguousarray(_to_rgb(_upright(image), name))
+            # MPO is how phones store a JPEG with a preview or a depth map behind it; the first picture is the JPEG.
+            kind = "JPEG" if image.format == "MPO" else str(image.format)
+            facts = PictureFacts(kind, width_px=width, height_px=height, size_bytes=len(data))
+            return np.ascontiguousarray(_to_rgb(_upright(image), name)), facts
     except DecodeError:
         raise
     except UnidentifiedImageError:

@@ -30,6 +30,7 @@ SCHEMA = pa.schema(
         pa.field("group", _WORD),
         pa.field("generator", _WORD),
         pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("source", _WORD),
     ]
 )
 _ROOT_KEY = b"veriscope.root"
@@ -64,6 +65,7 @@ class Manifest:
         splits: Sequence[str | None] | pa.Array | None = None,
         groups: Sequence[str | None] | pa.Array | None = None,
         generators: Sequence[str | None] | pa.Array | None = None,
+        sources: Sequence[str | None] | pa.Array | None = None,
     ) -> Self:
         """Return the manifest of these columns, sorted by path.
 
@@ -81,7 +83,8 @@ class Manifest:
         columns = [path_array, pa.array(label_array.astype(np.int8))]
         columns += [_word_array(column, len(path_array)) for column in (splits, groups, generators)]
         sizes = size_bytes if isinstance(size_bytes, np.ndarray) else np.fromiter(size_bytes, np.int64)
-        table = pa.Table.from_arrays([*columns, pa.array(sizes.astype(np.int64))], schema=SCHEMA)
+        columns += [pa.array(sizes.astype(np.int64)), _word_array(sources, len(path_array))]
+        table = pa.Table.from_arrays(columns, schema=SCHEMA)
         unknown = set(pc.unique(table["split"].cast(pa.string())).to_pylist()) - _SPLIT_NAMES - {None}
         if unknown:
             raise DataError(f"unknown split {sorted(unknown)}; known: {', '.join(Split)}.")
@@ -162,6 +165,11 @@ class Manifest:
         return self._words("generator")
 
     @property
+    def sources(self) -> Texts:
+        """The name of the data set that each row came from, or None."""
+        return self._words("source")
+
+    @property
     def group_codes(self) -> npt.NDArray[np.int64] | None:
         """Integer groups, a file without a group being a group of its own; None where no file has one."""
         names = self.groups
@@ -215,7 +223,9 @@ class Manifest:
     def content_hash(self) -> str:
         """SHA-256 over every row, sizes included: the same for the same files wherever the root lies."""
         digest = hashlib.sha256(b"veriscope manifest 1")
-        for name in SCHEMA.names:
+        named = self._table["source"].null_count < len(self)
+        # Left out where no row has one, so that data keeps the hash that bundles made before the column know it by.
+        for name in SCHEMA.names if named else SCHEMA.names[:-1]:
             digest.update(name.encode())
             for part in _canonical_bytes(self._table[name]):
                 digest.update(part)

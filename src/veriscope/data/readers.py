@@ -18,7 +18,7 @@ from veriscope.errors import DataError, nearest
 from veriscope.types import CLASS_NAMES, ClassName, Split
 
 REQUIRED = ("path", "label")
-OPTIONAL = ("split", "group", "generator")
+OPTIONAL = ("split", "group", "generator", "source")
 
 
 def read_manifest_file(
@@ -28,13 +28,15 @@ def read_manifest_file(
     class_map: Mapping[str, ClassName] | None = None,
     splits: Mapping[str, Split] | None = None,
     group_column: str | None = None,
+    source_column: str | None = None,
     both_classes: bool = True,
 ) -> Manifest:
-    """Return the manifest that a CSV or Parquet file lists: columns path, label[, split, group, generator].
+    """Return the manifest that a CSV or Parquet file lists: columns path, label and, where
+    there, split, group, generator, source.
 
-    `group_column` names another column for the group. Labels are real, fake, 0, 1, a usual class name or one of
-    `class_map`; splits as folder names are. Relative paths
-    start at `root`, or at the file's own folder without one; absolute paths must lie inside `root` where one is given.
+    `group_column` and `source_column` name other columns for group and source. Labels are real, fake, 0, 1, a usual
+    class name or one of `class_map`; splits as folder names are. Relative paths start at `root`, or at the file's own
+    folder without one; absolute paths must lie inside `root` where one is given.
     Files that are missing stay in the manifest with size 0 (loading counts them) unless all are.
 
     Raises:
@@ -43,11 +45,12 @@ def read_manifest_file(
 
     """
     path = Path(path)
-    table = _read_table(path, required=(*REQUIRED, *([] if group_column is None else [group_column.lower()])))
+    named = {"group": group_column, "source": source_column}
+    own = {name: column.lower() for name, column in named.items() if column is not None}
+    table = _read_table(path, required=(*REQUIRED, *own.values()))
     place = _Place(path)
     columns = {name: _column(table, name) for name in (*REQUIRED, *OPTIONAL) if name in table.column_names}
-    if group_column is not None:
-        columns["group"] = _column(table, group_column.lower())
+    columns |= {name: _column(table, column) for name, column in own.items()}
     base = path.absolute().parent if root is None else Path(root)
     class_map = class_map or {}
     labels, generators = _labels(columns["label"], columns.get("generator"), class_map, place)
@@ -69,6 +72,7 @@ def read_manifest_file(
         splits=split_words,
         groups=columns.get("group"),
         generators=generators,
+        sources=columns.get("source"),
     )
 
 
@@ -99,7 +103,7 @@ def _read_table(path: Path, *, required: Sequence[str]) -> pa.Table:
     if not path.is_file():
         raise DataError(f"data.file '{path}' {'is a folder' if path.is_dir() else 'does not exist'}.")
     if path.stat().st_size == 0:
-        raise DataError(f"data.file '{path}' is empty; expected a header path,label[,split,group,generator].")
+        raise DataError(f"data.file '{path}' is empty; expected a header path,label[,split,group,generator,source].")
     try:
         table = pq.read_table(path) if suffix == ".parquet" else _read_csv(path)
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:

@@ -29,6 +29,11 @@ def load_manifest(config: DataConfig, *, paths_cache: Path, both_classes: bool =
     return shuffle_labels(manifest) if config.shuffle_labels else manifest
 
 
+def sources(manifest: Manifest, *, data_name: str) -> list[str]:
+    """Return each row's data set of origin: what the manifest names, else `data_name`."""
+    return [data_name if name is None else str(name) for name in manifest.sources]
+
+
 def mapped(manifest: Manifest, *, paths_cache: Path) -> Manifest:
     """Return the same manifest mapped from a file in `paths_cache`, so that loader processes share one copy of it.
 
@@ -57,6 +62,7 @@ def _load(config: DataConfig, cache: Path, both_classes: bool) -> Manifest:
             class_map=config.class_map,
             splits=config.splits,
             group_column=config.group_column,
+            source_column=config.source_column,
             both_classes=both_classes,
         )
     if config.root is None:

@@ -17,13 +17,15 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
+from veriscope.data.decode import PictureFacts
 from veriscope.errors import DataError
 from veriscope.files import whole_or_not_at_all
 from veriscope.types import CLASS_NAMES, FAKE, REAL, Calibration, Frozen
 
 PARQUET_NAME = "predictions.parquet"
 CSV_NAME = "predictions.csv"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_OLD_VERSIONS = (1,)  # read as the current one, what they lack as null
 
 _METADATA_KEY = b"veriscope.predictions"
 _CLASS_MAP = {name: label for label, name in enumerate(CLASS_NAMES)}
@@ -37,7 +39,14 @@ _COLUMNS = {
     "logit": pa.float32(),
     "score": pa.float64(),
     "error": pa.string(),
+    "source": pa.string(),
+    "format": pa.string(),
+    "width_px": pa.int32(),
+    "height_px": pa.int32(),
+    "size_bytes": pa.int64(),
+    "ood": pa.float32(),
 }
+_NEW_COLUMNS = ("source", "format", "width_px", "height_px", "size_bytes", "ood")  # not in version 1
 _NUM_NAMED = 3  # how many offending rows an error names
 
 Floats = npt.NDArray[np.float64]
@@ -62,7 +71,9 @@ class PredictionTable:
 
     Columns: `id` (path relative to the data's root, unique), `path` (where the file lay), `label` (0 real, 1 fake,
     null where unknown), `split`, `group`, `generator`, `logit` (float32, null = no verdict), `score` (float64,
-    calibrated probability of fake, null with the logit), `error` (why there is no verdict, else null).
+    calibrated probability of fake, null with the logit), `error` (why there is no verdict, else null), `source` (data
+    set of origin), `format`, `width_px`, `height_px`, `size_bytes` (of the stored file, before any corruption), `ood`
+    (float32, higher = stranger to the training data). All from `source` on are null where unknown.
 
     A row is *judged* when it has a verdict and a known label; `labels`, `logits` and `scores` hold the judged rows in
     table order, so that the three always fit each other.
@@ -73,7 +84,7 @@ class PredictionTable:
 
         Raises:
             DataError: wrong columns, no rows, duplicate ids, labels outside {0, 1}, NaN or infinite logits, scores
-                outside [0, 1], a row without verdict and without reason, or another class map.
+                outside [0, 1], a row without verdict and without reason, a NaN or infinite ood, or another class map.
 
         """
         _check_meta(meta)
@@ -94,6 +105,9 @@ class PredictionTable:
         groups: Sequence[str | None] | None = None,
         generators: Sequence[str | None] | None = None,
         errors: Sequence[str | None] | None = None,
+        sources: Sequence[str | None] | None = None,
+        facts: Sequence[PictureFacts | None] | None = None,
+        ood: Sequence[float | None] | npt.NDArray[Any] | None = None,
     ) -> "PredictionTable":
         """Build a table; scores follow from the logits and `calibration`. A None logit means no verdict.
 
@@ -103,6 +117,7 @@ class PredictionTable:
         """
         size = len(ids)
         nothing: list[None] = [None] * size
+        stored = facts if facts is not None else nothing
         logit = _floats(logits)
         columns: dict[str, Any] = {
             "id": ids,
@@ -114,7 +129,10 @@ class PredictionTable:
             "logit": logit,
             "score": [_score(value, calibration) for value in logit],
             "error": errors if errors is not None else nothing,
+            "source": sources if sources is not None else nothing,
+            "ood": ood if ood is not None else nothing,
         }
+        columns |= {name: [fact and getattr(fact, name) for fact in stored] for name in PictureFacts._fields}
         lengths = {name: len(column) for name, column in columns.items()}
         if set(lengths.values()) != {size}:
             raise DataError(f"prediction columns have different lengths: {lengths}")
@@ -147,7 +165,25 @@ class PredictionTable:
             meta = TableMeta.model_validate_json(packed)
         except ValidationError as error:
             raise DataError(f"'{file}' has metadata that this version can't read: {error}") from error
-        return cls(table, meta)
+        return cls(*_upgraded(table, meta))
+
+    def rescored(
+        self,
+        logits: Sequence[float | None],
+        *,
+        calibration: Calibration,
+        meta: TableMeta,
+        splits: Sequence[str | None] | None = None,
+    ) -> "PredictionTable":
+        """Return the same rows under other logits, and the scores that follow from them; `splits` None: as they are."""
+        logit = _floats(logits)
+        columns: dict[str, Any] = {"logit": logit, "score": [_score(value, calibration) for value in logit]}
+        if splits is not None:
+            columns["split"] = splits
+        table = self.table
+        for name, values in columns.items():
+            table = table.set_column(table.column_names.index(name), name, pa.array(values, _COLUMNS[name]))
+        return PredictionTable(table, meta)
 
     def write(self, folder: str | Path) -> Path:
         """Write predictions.parquet and predictions.csv into `folder`, each whole or not at all; return the Parquet's
@@ -229,6 +265,16 @@ def _spreadsheet_safe(table: pa.Table) -> pa.Table:
     return table
 
 
+def _upgraded(table: pa.Table, meta: TableMeta) -> tuple[pa.Table, TableMeta]:
+    """Return an old table as the current version would hold it, with nulls for what it could not know."""
+    if meta.schema_version not in _OLD_VERSIONS:
+        return table, meta
+    for name in _NEW_COLUMNS:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows, _COLUMNS[name]))
+    return table, meta.model_copy(update={"schema_version": SCHEMA_VERSION})
+
+
 def _check_meta(meta: TableMeta) -> None:
     if meta.schema_version != SCHEMA_VERSION:
         raise DataError(
@@ -254,6 +300,7 @@ def _check_table(table: pa.Table) -> pa.Table:
     _refuse(table, pc.invert(pc.is_finite(logit)), "NaN or infinite logits (a diverged model, or overflow)")
     _refuse(table, pc.or_(pc.less(score, 0.0), pc.greater(score, 1.0)), "scores outside [0, 1]")
     _refuse(table, pc.is_nan(score), "NaN scores")
+    _refuse(table, pc.invert(pc.is_finite(table["ood"])), "NaN or infinite ood")
     _refuse(table, pc.xor(pc.is_null(logit), pc.is_null(score)), "a logit without a score, or the reverse")
     _refuse(table, pc.xor(pc.is_null(logit), pc.is_valid(table["error"])), "no verdict and no reason, or both")
     return table

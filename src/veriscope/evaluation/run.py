@@ -16,7 +16,7 @@ from veriscope.augment.corruptions import parse_corruption
 from veriscope.bundle.bundle import Bundle, load_bundle
 from veriscope.bundle.scorer import Scored, Scorer
 from veriscope.config.evaluate import EvaluateConfig
-from veriscope.data.sources import load_manifest
+from veriscope.data.sources import load_manifest, sources
 from veriscope.data.synthetic import SYNTHETIC_NOTICE
 from veriscope.errors import DataError, RunError
 from veriscope.evaluation import plots
@@ -132,6 +132,8 @@ def _table(
         splits=manifest.splits.tolist() if chosen.name == "all" else [chosen.name] * len(scored),
         groups=manifest.groups.tolist(),
         generators=manifest.generators.tolist(),
+        sources=sources(manifest, data_name=config.data.name),
+        facts=[answer.facts for answer in scored],
         logits=[answer.logit for answer in scored],
         errors=[answer.error for answer in scored],
         calibration=bundle.calibration,

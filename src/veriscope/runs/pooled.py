@@ -91,17 +91,10 @@ def pool(folds: Sequence[FoldJudged], *, expected: Sequence[set[str]], data_hash
 
 
 def _calibrated(table: PredictionTable, calibration: Calibration, *, number: int) -> PredictionTable:
-    columns = {name: table.table[name].to_pylist() for name in table.table.column_names}
-    logits = [None if logit is None else logit / calibration.temperature for logit in columns["logit"]]
-    return PredictionTable.from_columns(
-        columns["id"],
-        paths=columns["path"],
-        labels=columns["label"],
+    logits = [None if logit is None else logit / calibration.temperature for logit in table.table["logit"].to_pylist()]
+    return table.rescored(
+        logits,
         splits=[f"fold_{number}"] * len(logits),
-        groups=columns["group"],
-        generators=columns["generator"],
-        logits=logits,
-        errors=columns["error"],
         calibration=Calibration(),
         meta=TableMeta(data_name=table.meta.data_name, subset=f"fold {number}", data_hash=table.meta.data_hash),
     )

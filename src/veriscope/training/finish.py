@@ -14,6 +14,7 @@ from veriscope.bundle.seen import fingerprints
 from veriscope.config.command import data_words, override, typed
 from veriscope.config.schema import RunConfig
 from veriscope.data.manifest import Manifest
+from veriscope.data.sources import sources
 from veriscope.evaluation import plots
 from veriscope.evaluation.calibration import fit_temperature
 from veriscope.evaluation.judge import Judgement, judge
@@ -94,6 +95,8 @@ def _calibrate(config: RunConfig, data: PreparedData, scored: list[Scored]) -> t
         splits=["val"] * len(samples),
         groups=[sample.group for sample in samples],
         generators=[sample.generator for sample in samples],
+        sources=sources(val, data_name=config.data.name),
+        facts=[answer.facts for answer in scored],
         errors=[answer.error for answer in scored],
     )
     return calibration, table

@@ -140,3 +140,15 @@ def test_bombs_are_refused(bundle: Bundle, tmp_path: Path) -> None:
     (path,) = write_pictures(tmp_path, 1)
     (scored,) = Scorer(bundle, device="cpu", max_pixels=100).score_paths([path])
     assert "too large" in (scored.error or "")
+
+
+def test_answers_carry_the_facts_of_the_stored_file_whatever_was_done_to_its_pixels(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    tall = tmp_path / "tall.png"
+    Image.fromarray(np.full((60, 40, 3), 90, np.uint8)).save(tall)
+    (tmp_path / "text.jpg").write_text("not a picture")
+    scorer = Scorer(bundle, device="cpu", precision="fp32")
+    scored = list(scorer.score_paths([tall, tmp_path / "text.jpg"], transform=lambda image: image[:32, :32]))
+    assert scored[0].facts == ("PNG", 40, 60, tall.stat().st_size)
+    assert scored[1].facts is None

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from tests.helpers.badfiles import READABLE, UNREADABLE, encoded, picture, png_header, write_readable, write_unreadable
 from tests.helpers.nobody import error_as_nobody
 
-from veriscope.data.decode import decode_image
+from veriscope.data.decode import FORMATS, decode_image, decode_with_facts
 from veriscope.errors import DecodeError
 
 
@@ -172,3 +172,25 @@ def test_transparency_in_strips_equals_the_whole(tmp_path, monkeypatch):
         assert np.array_equal(decode_image(tmp_path / name), expected)
     white = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     assert np.array_equal(whole[0], np.asarray(white))
+
+
+def test_facts_are_those_of_the_stored_file(good):
+    with Image.open(good["rotated.jpg"]) as stored:
+        size = stored.size
+    pixels, facts = decode_with_facts(good["rotated.jpg"])
+    assert (facts.width_px, facts.height_px) == size
+    assert pixels.shape[:2] == size, "rotated by a quarter: the picture is upright, the facts are the file's"
+    assert facts.size_bytes == good["rotated.jpg"].stat().st_size
+    for path in good.values():
+        pixels, facts = decode_with_facts(path)
+        assert np.array_equal(pixels, decode_image(path))
+        assert facts.format in set(FORMATS) - {"MPO"}
+
+
+def test_a_phone_s_file_of_two_jpegs_counts_as_jpeg():
+    packed = BytesIO()
+    first, second = (Image.fromarray(np.full((8, 6, 3), value, np.uint8)) for value in (30, 200))
+    first.save(packed, "MPO", save_all=True, append_images=[second])
+    pixels, facts = decode_with_facts(packed.getvalue())
+    assert facts == ("JPEG", 6, 8, len(packed.getvalue()))
+    assert abs(int(pixels.mean()) - 30) < 3

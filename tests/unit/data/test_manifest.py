@@ -64,10 +64,25 @@ def test_order_on_disk_and_root_leave_the_hash(order):
         {"groups": ["anna", None, "bert", "bert"]},
         {"groups": ["anna", "", "bert", "anna"]},
         {"generators": [None, "pggan", "began", None]},
+        {"sources": [None, "faces", "faces", None]},
     ],
 )
 def test_any_change_changes_the_hash(change):
     assert manifest(**change).content_hash != manifest().content_hash
+
+
+def test_data_without_sources_keeps_the_hash_that_older_bundles_know_it_by():
+    one = Manifest.from_columns(
+        ["b.png", "a.jpg"],
+        root=Path("/data"),
+        labels=[1, 0],
+        size_bytes=[20, 10],
+        splits=["val", None],
+        groups=[None, "anna"],
+        generators=["gan", None],
+    )
+    # Computed by the version before manifests had a column of sources.
+    assert one.content_hash == "67c78e45cb0d6d5471012f8e1d5b1b92adb13a5055f22297e1ac4e241e528d50"
 
 
 def test_hash_does_not_depend_on_how_the_table_came_about(tmp_path):

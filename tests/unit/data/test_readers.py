@@ -5,6 +5,7 @@ from tests.helpers.badfiles import write_dataset
 
 from veriscope.data.readers import read_manifest_file
 from veriscope.data.scan import scan_folder
+from veriscope.data.sources import sources
 from veriscope.errors import DataError
 from veriscope.types import Split
 
@@ -41,6 +42,17 @@ def test_all_columns_bom_quotes_blanks_and_letter_case(root, tmp_path):
     assert manifest.sample(0) == ("fake/001.jpg", 1, Split.VAL, "anna", "began")
     assert manifest.sample(1) == ("real/000.jpg", 0, Split.TRAIN, "007", None)
     assert manifest.sample(2) == ("real/001.jpg", 0, None, None, None)
+
+
+def test_sources_come_from_their_column_or_the_one_that_is_named(root, tmp_path):
+    text = "path,label,source,Collection\nreal/000.jpg,real,faces,\nfake/000.jpg,fake,,web\n"
+    file = write(tmp_path / "m.csv", text)
+    assert read_manifest_file(file, root=root).sources.tolist() == [None, "faces"]
+    named = read_manifest_file(file, root=root, source_column="Collection")
+    assert named.sources.tolist() == ["web", None]
+    assert sources(named, data_name="mine") == ["web", "mine"]
+    with pytest.raises(DataError, match=r"no column 'colection'.*'collection'"):
+        read_manifest_file(file, root=root, source_column="colection")
 
 
 def test_paths_start_at_the_list_without_a_root(root):

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from veriscope.data.decode import PictureFacts
 from veriscope.errors import DataError
 from veriscope.evaluation.predictions import PredictionTable, TableMeta
 from veriscope.types import Calibration
@@ -80,6 +81,9 @@ def test_csv_cells_can_not_be_formulas(tmp_path):
         ({"ids": ["a", "\udcff.jpg", "c"]}, "don't fit the table"),
         ({"meta": TableMeta(class_map={"real": 1, "fake": 0})}, "class map"),
         ({"meta": TableMeta(schema_version=9)}, "version 9"),
+        ({"ood": [0.1, float("nan"), 0.2]}, "NaN or infinite ood in 1 rows: 'b.jpg'"),
+        ({"facts": [None, None]}, "different lengths"),
+        ({"facts": [None, None, PictureFacts("PNG", 2**40, 1, 1)]}, "don't fit the table"),
     ],
 )
 def test_bad_tables_are_refused(columns, message):
@@ -112,3 +116,49 @@ def test_files_that_are_no_prediction_table(tmp_path):
     wrong = make().table.set_column(7, "score", pa.array([0.2, 1.5, 0.3]))
     with pytest.raises(DataError, match=r"scores outside \[0, 1\] in 1 rows: 'b.jpg'"):
         PredictionTable(wrong, TableMeta())
+
+
+FACTS = [PictureFacts("JPEG", 640, 480, 50_000), None, PictureFacts("PNG", 256, 256, 90_000)]
+
+
+def test_sources_facts_and_ood_are_columns_and_travel(tmp_path):
+    table = make(sources=["web", None, "web"], facts=FACTS, ood=[0.25, None, 3.5])
+    assert table.column("source") == ["web", None, "web"]
+    assert table.column("format") == ["JPEG", None, "PNG"]
+    assert table.column("width_px") == [640, None, 256]
+    assert table.column("height_px") == [480, None, 256]
+    assert table.column("size_bytes") == [50_000, None, 90_000]
+    assert table.column("ood") == [0.25, None, 3.5]
+    table.write(tmp_path)
+    assert PredictionTable.read(tmp_path).table.equals(table.table)
+
+
+def test_a_table_of_version_1_is_read_with_nulls_for_what_it_could_not_know(tmp_path):
+    table = make(sources=["web"] * 3, facts=FACTS)
+    old = table.table.drop_columns(["source", "format", "width_px", "height_px", "size_bytes", "ood"])
+    meta = table.meta.model_dump_json().replace('"schema_version":2', '"schema_version":1')
+    pq.write_table(old.replace_schema_metadata({b"veriscope.predictions": meta.encode()}), tmp_path / "old.parquet")
+    again = PredictionTable.read(tmp_path / "old.parquet")
+    assert again.meta == table.meta
+    assert again.table.select(old.column_names).equals(old)
+    assert again.column("format") == again.column("ood") == [None] * 3
+    assert again.table.schema.equals(table.table.schema)
+    again.write(tmp_path / "new")
+    assert PredictionTable.read(tmp_path / "new").table.equals(again.table)
+    broken = meta.replace('"schema_version":1', '"schema_version":2')
+    pq.write_table(old.replace_schema_metadata({b"veriscope.predictions": broken.encode()}), tmp_path / "not.parquet")
+    with pytest.raises(DataError, match=r"lacks the columns \['format'"):
+        PredictionTable.read(tmp_path / "not.parquet")
+
+
+def test_rescored_rows_keep_everything_but_what_follows_from_the_logits():
+    table = make(sources=["web"] * 3, facts=FACTS, groups=["g", None, "h"], splits=["val"] * 3)
+    same = table.rescored([-1.5, 2.0, 0.1], calibration=CALIBRATION, meta=table.meta)
+    assert same.table.equals(table.table)
+    meta = TableMeta(subset="fold 1")
+    other = table.rescored([1.0, 0.0, -1.0], calibration=Calibration(), meta=meta, splits=["x"] * 3)
+    np.testing.assert_allclose(other.scores, 1 / (1 + np.exp([-1.0, 0.0, 1.0])))
+    kept = [name for name in table.table.column_names if name not in ("logit", "score", "split")]
+    assert other.table.select(kept).equals(table.table.select(kept))
+    assert other.column("split") == ["x"] * 3
+    assert other.meta.subset == "fold 1"

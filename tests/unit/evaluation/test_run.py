@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,6 +101,11 @@ def test_a_whole_evaluation_on_the_part_that_training_left_alone(place):
     expected = cut(manifest, SplitConfig()).test
     assert found.table.table["id"].to_pylist() == [expected.sample(i).path for i in range(len(expected))]
     assert set(found.table.table["split"].to_pylist()) == {"test"}
+    assert set(found.table.column("source")) == {"toy"}
+    first = Path(found.table.table["path"][0].as_py())
+    with Image.open(first) as stored:
+        facts = (stored.format, *stored.size, first.stat().st_size)
+    assert tuple(found.table.column(name)[0] for name in ("format", "width_px", "height_px", "size_bytes")) == facts
     assert found.warnings == ()
     names = {path.relative_to(found.folder).as_posix() for path in found.folder.rglob("*") if path.is_file()}
     assert {
