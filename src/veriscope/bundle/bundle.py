@@ -21,6 +21,7 @@ from veriscope.bundle.record import (
     FORMAT_VERSION,
     BundleRecord,
     EnsembleFacts,
+    OodFacts,
     TrainingFacts,
 )
 from veriscope.bundle.seen import Fingerprints, read_seen, write_seen
@@ -29,11 +30,13 @@ from veriscope.errors import BundleError, ModelError, nearest
 from veriscope.models.backbones import describe_weights
 from veriscope.models.detector import build_detector
 from veriscope.models.ensemble import AnyDetector, Ensemble
+from veriscope.models.ood import Ood, OutOfDistribution, read_ood, write_ood
 from veriscope.types import DEFAULT_THRESHOLD, Calibration, InputSpec, Threshold, preferred_name
 
 WEIGHTS_NAME = "weights.safetensors"
 RECORD_NAME = "bundle.json"
 SEEN_NAME = "seen.safetensors"
+OOD_NAME = "ood.safetensors"
 CARD_NAME = "MODEL_CARD.md"
 
 __all__ = ["Bundle", "BundleRecord", "TrainingFacts", "load_bundle", "save_bundle"]
@@ -84,6 +87,20 @@ class Bundle:
         if not file.is_file() or file_sha256(file) != self.record.seen_sha256:
             raise BundleError(f"'{file}' is missing or damaged; copy the whole folder again.")
         return read_seen(file)
+
+    def ood(self) -> OutOfDistribution | None:
+        """Return what tells how strange a picture is to it (models.ood); None where the bundle holds nothing of it.
+
+        Raises:
+            BundleError: the file is missing or damaged.
+
+        """
+        if self.record.ood is None:
+            return None
+        file = self.folder / OOD_NAME
+        if not file.is_file() or file_sha256(file) != self.record.ood.sha256:
+            raise BundleError(f"'{file}' is missing or damaged; copy the whole folder again.")
+        return read_ood(file)
 
     def threshold(self, name: str) -> Threshold:
         """Return a threshold by name ('default', 'val', an ensemble's 'out_of_fold') or by value ('0.35').
@@ -140,6 +157,7 @@ def save_bundle(
     thresholds: Mapping[str, Threshold],
     training: TrainingFacts,
     seen: Mapping[str, Fingerprints] | None = None,
+    ood: Ood | None = None,
     ensemble: EnsembleFacts | None = None,
     notices: tuple[str, ...] = (),
     overwrite: bool = False,
@@ -153,6 +171,7 @@ def save_bundle(
         thresholds: by name; 'default' (0.5) is added, one of types.TUNED_THRESHOLDS is the one to use.
         training: where the weights come from.
         seen: fingerprints of the pictures of 'train' and 'val' (bundle.seen).
+        ood: what tells how strange a picture is to it; None: nothing does.
         ensemble: where `detector` is an Ensemble, which bundle.ensemble saves.
         notices: sentences shown wherever figures or verdicts are.
         overwrite: replace a bundle that lies there. Any other folder is left alone.
@@ -170,6 +189,8 @@ def save_bundle(
         save_file(_plain_state(detector), temporary / WEIGHTS_NAME, metadata={"format": "pt"})
         if seen is not None:
             write_seen(temporary / SEEN_NAME, seen)
+        if ood is not None:
+            write_ood(temporary / OOD_NAME, ood.reference)
         record = BundleRecord(
             format_version=FORMAT_VERSION if ensemble is None else ENSEMBLE_FORMAT_VERSION,
             veriscope_version=__version__,
@@ -181,6 +202,7 @@ def save_bundle(
             num_parameters=detector.num_parameters,
             initial_weights=describe_weights(detector.config.backbone),
             seen_sha256=None if seen is None else file_sha256(temporary / SEEN_NAME),
+            ood=None if ood is None else _ood_facts(ood, temporary / OOD_NAME),
             ensemble=ensemble,
             notices=notices,
         )
@@ -270,6 +292,16 @@ def _check_ensemble(detector: AnyDetector, facts: EnsembleFacts | None) -> None:
     divisors = detector.temperatures if isinstance(detector, Ensemble) else ()
     if divisors != (() if facts is None else tuple(member.temperature for member in facts.members)):
         raise ValueError(f"the record of an ensemble has to name its temperatures {divisors}")
+
+
+def _ood_facts(ood: Ood, file: Path) -> OodFacts:
+    return OodFacts(
+        sha256=file_sha256(file),
+        method=ood.method,
+        threshold=ood.threshold,
+        num_pictures=ood.reference.num_pictures,
+        fitted_on=ood.fitted_on,
+    )
 
 
 def _plain_state(detector: AnyDetector) -> dict[str, Tensor]:

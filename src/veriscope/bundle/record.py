@@ -53,6 +53,16 @@ class EnsembleFacts(Frozen):
     )
 
 
+class OodFacts(Frozen):
+    """What belongs to the file ood.safetensors (models.ood)."""
+
+    sha256: Sha256
+    method: Literal["knn", "mahalanobis"]
+    threshold: float = Field(gt=0, le=1, description="pictures at or above it read 'unsure'; 1: none")
+    num_pictures: int = Field(ge=1, description="of val, of the member that has fewest")
+    fitted_on: str
+
+
 class BundleRecord(Frozen):
     """Everything but the weights."""
 
@@ -69,6 +79,7 @@ class BundleRecord(Frozen):
     seen_sha256: Sha256 | None = Field(
         default=None, description="of the fingerprints of train and val; None: not known"
     )
+    ood: OodFacts | None = Field(default=None, description="None, and not written: it can't tell what is strange")
     ensemble: EnsembleFacts | None = Field(default=None, description="None, and not written: one network")
     notices: tuple[str, ...] = ()
 
@@ -90,4 +101,5 @@ class BundleRecord(Frozen):
 
     def to_json(self) -> str:
         """Return the text of bundle.json; without a key that programs before ensembles don't know, where it can be."""
-        return self.model_dump_json(indent=2, exclude={"ensemble"} if self.ensemble is None else None) + "\n"
+        empty = {name for name in ("ensemble", "ood") if getattr(self, name) is None}
+        return self.model_dump_json(indent=2, exclude=empty) + "\n"

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from veriscope.config.ood import OodConfig
 from veriscope.config.targets import TargetSpec
 from veriscope.types import ClassName, Frozen, InputSpec, Positive, Split
 
@@ -347,6 +348,7 @@ class RunConfig(Frozen):
     logger: LoggerConfig
     paths: PathsConfig
     crossval: CrossvalConfig = CrossvalConfig()
+    ood: OodConfig = OodConfig()
 
     @property
     def planned_epochs(self) -> int:

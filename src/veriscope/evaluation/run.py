@@ -134,6 +134,7 @@ def _table(
         generators=manifest.generators.tolist(),
         sources=sources(manifest, data_name=config.data.name),
         facts=[answer.facts for answer in scored],
+        ood=[answer.ood for answer in scored],
         logits=[answer.logit for answer in scored],
         errors=[answer.error for answer in scored],
         calibration=bundle.calibration,

@@ -17,7 +17,7 @@ from veriscope.models.weights import count_parameters
 
 
 class Answer(NamedTuple):
-    """What one pass says of a batch, fp32: `logits` (B,), and for each network the `vectors` (B, D) that gave them."""
+    """What one pass says of a batch, fp32: `logits` (B,), and of each network a vector a picture, `vectors` (B, D)."""
 
     logits: Tensor
     vectors: tuple[Tensor, ...]
@@ -54,22 +54,31 @@ class Detector(nn.Module):
             image_BCHW: RGB, uint8 in 0..255 or floating point in [0, 1].
 
         """
-        return self.answer(image_BCHW).logits
+        return self._answer(image_BCHW, describe=False).logits
 
     def answer(self, image_BCHW: Tensor) -> Answer:
-        """Return the logits of `forward`, bit for bit, and the vectors that they are a linear function of.
+        """Return the logits of `forward`, bit for bit, and what the pictures look like to the backbone.
 
-        The vector of a picture that is averaged with its mirror image is the mean of the two.
+        The vector holds the mean of every channel of each map that the head reads. The head's own vector, one layer
+        later, is worse at telling what the network has never seen: it keeps what separates the classes, and noise lies
+        where pictures do (benchmarks/ood.md). Of a picture and its mirror image it is the mean.
         """
-        if self.flip_average and not self.training:
-            first, second = self._look(image_BCHW), self._look(image_BCHW.flip(-1))
-            both = (first.vectors[0] + second.vectors[0]) / 2
-            return Answer((first.logits + second.logits) / 2, (both,))
-        return self._look(image_BCHW)
+        return self._answer(image_BCHW, describe=True)
 
-    def _look(self, image_BCHW: Tensor) -> Answer:
-        vector_BD = self.head(*self.features(image_BCHW))
-        return Answer(self._decide(vector_BD), (vector_BD.float(),))
+    def _answer(self, image_BCHW: Tensor, *, describe: bool) -> Answer:
+        if not self.flip_average or self.training:
+            return self._look(image_BCHW, describe=describe)
+        first, mirrored = (self._look(image, describe=describe) for image in (image_BCHW, image_BCHW.flip(-1)))
+        vectors = tuple((one + other) / 2 for one, other in zip(first.vectors, mirrored.vectors, strict=True))
+        return Answer((first.logits + mirrored.logits) / 2, vectors)
+
+    def _look(self, image_BCHW: Tensor, *, describe: bool) -> Answer:
+        maps_BCHW = self.features(image_BCHW)
+        logit_B = self.classify(maps_BCHW)
+        if not describe:
+            return Answer(logit_B, ())
+        means_BC = [map_BCHW.mean(dim=(2, 3), dtype=torch.float32) for map_BCHW in maps_BCHW]
+        return Answer(logit_B, (torch.cat(means_BC, dim=1),))
 
     def features(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
         """Return the maps that the head reads (one, for texture_stats one or more), each BCHW."""
@@ -79,9 +88,7 @@ class Detector(nn.Module):
 
     def classify(self, features: tuple[Tensor, ...]) -> Tensor:
         """Return logit_B of the maps."""
-        return self._decide(self.head(*features))
-
-    def _decide(self, vector_BD: Tensor) -> Tensor:
+        vector_BD = self.head(*features)
         # bf16 has 8 bits of mantissa: saturated logits fall together and the ranking goes (AUROC 0.984 -> 0.793).
         with torch.autocast(vector_BD.device.type, enabled=False):
             return cast(Tensor, self.classifier(vector_BD.float())).squeeze(1)

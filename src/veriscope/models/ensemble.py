@@ -1,6 +1,6 @@
 """The Ensemble: several trained Detectors of one configuration that answer as one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -57,13 +57,15 @@ class Ensemble(nn.Module):
             image_BCHW: RGB, uint8 in 0..255 or floating point in [0, 1].
 
         """
-        return self.answer(image_BCHW).logits
+        return self._mean(member(image_BCHW) for member in self.members)
 
     def answer(self, image_BCHW: Tensor) -> Answer:
         """Return the logits of `forward`, and the vector of each member in their order."""
         answers = [member.answer(image_BCHW) for member in self._detectors()]
-        scaled = [answer.logits / t for answer, t in zip(answers, self.temperatures, strict=True)]
-        return Answer(torch.stack(scaled).mean(dim=0), tuple(answer.vectors[0] for answer in answers))
+        return Answer(self._mean(answer.logits for answer in answers), tuple(answer.vectors[0] for answer in answers))
+
+    def _mean(self, logits: Iterable[Tensor]) -> Tensor:
+        return torch.stack([logit_B / t for logit_B, t in zip(logits, self.temperatures, strict=True)]).mean(dim=0)
 
     def _detectors(self) -> Iterator[Detector]:
         for member in self.members:

@@ -1,8 +1,9 @@
 """How strange a picture is to a network: the distance of its vector from validation's, and its rank among theirs.
 
-The vector is what the network's last layer reads (Detector.answer). numpy alone reads and scores; fitting is ood_fit's.
+The vector is the mean of each channel that the head reads (Detector.answer). numpy alone scores; ood_fit fits.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,28 @@ class OutOfDistribution:
         ranks = [rank(m.distance(v), m.distances) for m, v in zip(self.members, vectors, strict=True)]
         mean: Floats = np.mean(ranks, axis=0)
         return mean
+
+
+@dataclass(frozen=True, slots=True)
+class Ood:
+    """The score, and what is said of it: pictures at or above `threshold` are called strange; 1: none ever is."""
+
+    reference: OutOfDistribution
+    method: Method
+    threshold: float
+    fitted_on: str
+
+    @property
+    def pictures_needed(self) -> int | None:
+        """With fewer validation pictures nothing reaches the threshold; None of the threshold 1."""
+        if self.threshold >= 1:
+            return None
+        return math.ceil(round(self.threshold / (1 - self.threshold), 6))
+
+
+def is_strange(ood: float | None, threshold: float) -> bool:
+    """Return whether the score reaches the threshold; in fp32, as which tables store it. What is not known does not."""
+    return ood is not None and bool(np.float32(ood) >= np.float32(threshold))
 
 
 def rank(distance_B: Array, sorted_N: Floats) -> Floats:

@@ -30,6 +30,7 @@ from veriscope.run_folder import RunFolder
 from veriscope.training.data import PreparedData
 from veriscope.training.history import read_history
 from veriscope.training.loggers import RunLogger
+from veriscope.training.ood import fit_ood, only_what_is_fitted_on
 from veriscope.types import DEFAULT_THRESHOLD, Calibration
 
 MAIN_FIGURES = ("auroc", "ap", "accuracy", "balanced_accuracy", "eer", "log_loss", "brier")
@@ -40,7 +41,7 @@ def finish_run(
 ) -> None:
     """Write `bundle/`, `validation/` and the pictures of the run, log them, and say what to type next."""
     val = data.cut.val
-    scored = _score(config, val, detector)
+    ood, scored = fit_ood(config, val, _score(config, val, detector), console=console)
     calibration, table = _calibrate(config, data, scored)
     threshold = choose_threshold(table.labels, table.scores, chosen_on=f"{config.data.name} val")
     judgement = judge(table, thresholds={"default": DEFAULT_THRESHOLD, "val": threshold}, seed=config.seed)
@@ -51,6 +52,7 @@ def finish_run(
         thresholds={"val": threshold},
         training=_facts(config, folder, data, judgement),
         seen={"train": fingerprints(data.cut.train), "val": fingerprints(val)},
+        ood=ood,
         notices=bundle_notices(judgement, synthetic=config.data.kind == "synthetic"),
         overwrite=True,
     )
@@ -69,8 +71,10 @@ def _score(config: RunConfig, val: Manifest, detector: Detector) -> list[Scored]
         batch_size=config.data.batch_size,
         num_workers=config.data.num_workers,
         max_pixels=config.data.max_pixels,
+        keep_vectors=config.ood.method != "none",
     )
     answers = scorer.score_paths(val.absolute_path(index) for index in range(len(val)))
+    answers = only_what_is_fitted_on(answers, count=len(val), seed=config.seed)
     return list(tracked(answers, doing="judging val", total=len(val), shown=config.trainer.progress))
 
 
@@ -97,6 +101,7 @@ def _calibrate(config: RunConfig, data: PreparedData, scored: list[Scored]) -> t
         generators=[sample.generator for sample in samples],
         sources=sources(val, data_name=config.data.name),
         facts=[answer.facts for answer in scored],
+        ood=[answer.ood for answer in scored],
         errors=[answer.error for answer in scored],
     )
     return calibration, table

@@ -196,7 +196,7 @@ def test_a_file_that_is_none_is_refused_in_words(damage: str, tmp_path: Path) ->
 @pytest.mark.parametrize("flip_average", [False, True])
 @pytest.mark.parametrize("head", ["linear", "mlp", "texture", "texture_stats"])
 def test_the_vector_comes_with_the_very_logits(head: str, flip_average: bool) -> None:
-    """One pass, the logits bit for bit, and the last layer turns the vector into the logit."""
+    """One pass, the logits bit for bit, and the vector is the means of the maps."""
     detector = build_detector(model_config(head=head, flip_average=flip_average)).eval()
     image = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
     passes = []
@@ -205,13 +205,22 @@ def test_the_vector_comes_with_the_very_logits(head: str, flip_average: bool) ->
         expected = detector(image)
         before = len(passes)
         answer = detector.answer(image)
-    with torch.inference_mode():
-        again = detector.classifier(answer.vectors[0]).squeeze(1)
-    assert len(passes) == 2 * before
+        assert len(passes) == 2 * before
+        shown = [image, image.flip(-1)] if flip_average else [image]
+        means = np.mean([detector.features(x)[0].float().mean(dim=(2, 3)).numpy() for x in shown], axis=0)
     assert torch.equal(answer.logits, expected)
     (vector,) = answer.vectors
     assert vector.dtype == torch.float32
-    assert torch.allclose(again, expected, atol=1e-5)
+    assert np.allclose(vector.numpy(), means, atol=1e-5)
+
+
+def test_several_maps_make_one_vector() -> None:
+    detector = build_detector(model_config("custom_cnn", "texture_stats", tap=["layers.2", "layers.8"])).eval()
+    image = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        maps = detector.features(image)
+        assert len(maps) == 2
+        assert torch.allclose(detector.answer(image).vectors[0], torch.cat([m.mean(dim=(2, 3)) for m in maps], dim=1))
 
 
 def test_an_ensemble_gives_each_member_s_vector() -> None:
