@@ -73,8 +73,9 @@ def _add_predict(commands: "Commands") -> None:
     parser = commands.add_parser(
         "predict",
         help="real or fake? for files and folders",
-        description="Judge images: real or fake, with the calibrated probability of fake.",
-        epilog="Exit code: 0 everything judged; 1 some files without a verdict; 2 bad arguments, bundle or path.",
+        description="Judge images: real, fake or unsure, with the calibrated probability of fake.",
+        epilog="Exit code: 0 everything judged, if only as unsure; 1 some files without a verdict; 2 bad arguments, "
+        "bundle or path.",
     )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that a training run left at RUN/bundle")
     parser.add_argument(
@@ -90,6 +91,13 @@ def _add_predict(commands: "Commands") -> None:
         help="score from which on a picture is called fake (default: val, the one chosen on the validation data; of an "
         "ensemble out_of_fold)",
     )
+    parser.add_argument(
+        "--base-rate",
+        type=_share,
+        metavar="SHARE",
+        help="share of fakes among such pictures, as 0.05: scores are corrected to it (default: no correction)",
+    )
+    parser.add_argument("--no-unsure", action="store_true", help="call every picture real or fake, never unsure")
     parser.add_argument("--batch-size", type=_positive, default=32, metavar="N", help="images a pass (default: 32)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
@@ -215,6 +223,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{value:g} is not between 0 and 1")
     return value
 
 

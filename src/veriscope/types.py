@@ -5,12 +5,21 @@ of fake in [0, 1]; a `threshold` applies to the score.
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal, NamedTuple
+from itertools import pairwise
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 REAL = 0
 FAKE = 1
@@ -18,7 +27,10 @@ CLASS_NAMES = ("real", "fake")  # index = label
 CLASS_MAP_TEXT = "real = 0, fake = 1 (positive: a higher score means more likely fake)"
 
 Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
 ClassName = Literal["real", "fake"]
+VerdictName = Literal["real", "fake", "unsure"]
 
 
 class Split(StrEnum):
@@ -60,19 +72,110 @@ class InputSpec(Frozen):
     )
 
 
-class Calibration(Frozen):
-    """score = sigmoid(logit / temperature) (Guo et al. 2017); `fitted_on` names the data, 'none' for temperature 1."""
+CalibrationMethod = Literal["temperature", "platt", "isotonic"]
 
+
+class Calibration(Frozen):
+    """From logit to score: the probability of fake, on data with the `fake_share` of what it was fitted on.
+
+    temperature: sigmoid(logit / temperature) (Guo et al. 2017). platt: sigmoid(slope * logit + intercept) (Platt 1999).
+    isotonic: straight lines between `knots`, pairs (logit, score), and their ends beyond them (Zadrozny & Elkan 2002).
+    None of them makes a score fall where the logit rises.
+
+    `fitted_on` names the data, 'none' for temperature 1. `base_rate`: the share of fakes that scores are corrected to
+    (`at_base_rate`). Keys that say nothing more than temperature and data are not written, so that programs which know
+    only those read on.
+    """
+
+    method: CalibrationMethod = "temperature"
     temperature: float = Field(default=1.0, gt=0)
+    slope: Positive | None = Field(default=None, description="platt only")
+    intercept: float | None = Field(default=None, description="platt only")
+    knots: tuple[tuple[float, Share], ...] = Field(default=(), description="isotonic only; both rise, scores may stay")
     fitted_on: str = "none"
+    fake_share: OpenShare | None = Field(default=None, description="of the data it was fitted on; None: not known")
+    base_rate: OpenShare | None = Field(default=None, description="share of fakes that scores are corrected to")
+
+    @model_validator(mode="after")
+    def _is_of_one_method(self) -> Self:
+        has = {"platt": self.slope is not None and self.intercept is not None, "isotonic": bool(self.knots)}
+        wanted = {name: name == self.method for name in has}
+        if has != wanted or (self.slope is None) != (self.intercept is None):
+            raise ValueError(f"method '{self.method}' has its own values, and those of no other")
+        logits, scores = [knot[0] for knot in self.knots], [knot[1] for knot in self.knots]
+        if any(low >= high for low, high in pairwise(logits)) or any(low > high for low, high in pairwise(scores)):
+            raise ValueError("knots rise from one to the next, their scores at least never fall")
+        if self.base_rate is not None and self.fake_share is None:
+            raise ValueError("base_rate needs fake_share, which it is corrected from")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_says_nothing(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = write(self)
+        default = Calibration.model_fields
+        kept = {"temperature", "fitted_on"} if self.method == "temperature" else {"method", "fitted_on"}
+        said = {key: value for key, value in found.items() if value not in ([], default[key].default)}
+        return {key: found[key] for key in found if key in kept or key in said}
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether temperature and `fitted_on` say it all, which every program with bundles reads."""
+        return self.method == "temperature" and self.fake_share is None and self.base_rate is None
+
+    @property
+    def formula(self) -> str:
+        """How a score comes about, in words for people."""
+        if self.method == "platt":
+            return f"sigmoid({self.slope:.4g} * logit {self.intercept:+.4g})"
+        if self.method == "isotonic":
+            return f"a rising curve through {len(self.knots)} points (isotonic)"
+        return f"sigmoid(logit / {self.temperature:.4g})"
 
     def score(self, logit: float) -> float:
-        """Return the calibrated probability of fake in [0, 1] for one logit."""
-        scaled = logit / self.temperature
-        if scaled >= 0:
-            return 1.0 / (1.0 + math.exp(-scaled))
-        odds = math.exp(max(scaled, -700.0))  # exp(-745) underflows to 0, which is right, but keep it exact
-        return odds / (1.0 + odds)
+        """Return the calibrated probability of fake in [0, 1] for one logit; at `base_rate` where there is one."""
+        if self.method == "isotonic":
+            return self.moved(_between_knots(self.knots, logit))
+        if self.slope is not None and self.intercept is not None:
+            return self.moved(sigmoid(self.slope * logit + self.intercept))
+        return self.moved(sigmoid(logit / self.temperature))
+
+    def moved(self, score: float) -> float:
+        """Return what a score, or a threshold on it, of the calibration data's share of fakes is at `base_rate`.
+
+        odds' = odds * (base_rate / (1 - base_rate)) / (fake_share / (1 - fake_share)) (Saerens et al. 2002, eq. 2.4):
+        fakes and real pictures are taken to look as they did, and only to be rarer or more frequent.
+        """
+        if self.base_rate is None or self.fake_share is None or score <= 0.0:
+            return score
+        ratio = (1 - self.base_rate) / self.base_rate * (self.fake_share / (1 - self.fake_share))
+        # Written so that rounding never makes it fall where the score rises.
+        return 1.0 / (1.0 + (1.0 - score) / score * ratio)
+
+    def at_base_rate(self, base_rate: float | None) -> "Calibration":
+        """Return the calibration whose scores are corrected to a share of fakes; None: to that of its own data.
+
+        Raises:
+            ValueError: a share that isn't between 0 and 1, or the share of fakes in the own data is not known.
+
+        """
+        plain = {name: getattr(self, name) for name in type(self).model_fields}
+        return Calibration.model_validate({**plain, "base_rate": base_rate})
+
+
+def sigmoid(x: float) -> float:
+    """Return 1 / (1 + exp(-x)); it never falls where x rises, not even by rounding."""
+    return 1.0 / (1.0 + math.exp(-max(x, -700.0)))  # exp(710) overflows
+
+
+def _between_knots(knots: tuple[tuple[float, float], ...], logit: float) -> float:
+    after = bisect_right(knots, logit, key=lambda knot: knot[0])
+    if after == 0:
+        return knots[0][1]
+    x0, y0 = knots[after - 1]
+    if after == len(knots):
+        return y0
+    x1, y1 = knots[after]
+    return min(y1, y0 + (y1 - y0) * ((logit - x0) / (x1 - x0)))
 
 
 class Threshold(Frozen):
@@ -81,6 +184,30 @@ class Threshold(Frozen):
     value: float = Field(ge=0, le=1)
     rule: str
     chosen_on: str
+
+
+class UnsureBand(Frozen):
+    """Scores from `low` to below `high` are called unsure, those below real, those from `high` on fake.
+
+    It was chosen around the threshold `threshold`, as wide as it takes for the other verdicts to be right as often as
+    wanted on `chosen_on`; `low == high`: they were without it. `coverage` and `accuracy` are of those data, which chose
+    the band, so they flatter it.
+    """
+
+    low: Share
+    high: Share
+    threshold: str = Field(description="name of the threshold inside")
+    wanted_accuracy: Share
+    coverage: Share = Field(description="share of pictures with a verdict other than unsure")
+    accuracy: Share = Field(description="share of those verdicts that were right")
+    num_pictures: int = Field(ge=1, description="that chose it")
+    chosen_on: str
+
+    @model_validator(mode="after")
+    def _is_a_band(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"a band from {self.low} to {self.high} runs backwards")
+        return self
 
 
 DEFAULT_THRESHOLD = Threshold(value=0.5, rule="fixed", chosen_on="none")
@@ -93,13 +220,24 @@ def preferred_name(thresholds: Mapping[str, Threshold]) -> str:
     return next((name for name in (*TUNED_THRESHOLDS, "default", *thresholds) if name in thresholds), "")
 
 
+def name_verdict(score: float, *, threshold: float, band: UnsureBand | None) -> VerdictName:
+    """Return what a score is called: fake from the threshold on, else real; unsure inside the band."""
+    if band is not None and band.low <= score < band.high:
+        return "unsure"
+    return "fake" if score >= threshold else "real"
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answer for one picture. `label` is None, and `error` the reason, where there is no verdict."""
+    """The answer for one picture. `label` is None, and `error` the reason, where there is no verdict.
+
+    `unsure_because` says in a few words why a verdict is 'unsure'; None for the others.
+    """
 
     path: str
-    label: ClassName | None
+    label: VerdictName | None
     score: float | None
     logit: float | None
     threshold: float
     error: str | None = None
+    unsure_because: str | None = None

@@ -19,19 +19,22 @@ from veriscope.bundle.model_card import model_card
 from veriscope.bundle.record import (
     ENSEMBLE_FORMAT_VERSION,
     FORMAT_VERSION,
+    VERDICT_FORMAT_VERSION,
     BundleRecord,
     EnsembleFacts,
     OodFacts,
     TrainingFacts,
+    format_version,
 )
 from veriscope.bundle.seen import Fingerprints, read_seen, write_seen
+from veriscope.bundle.terms import Terms, terms
 from veriscope.config.schema import ModelConfig
-from veriscope.errors import BundleError, ModelError, nearest
+from veriscope.errors import BundleError, ModelError
 from veriscope.models.backbones import describe_weights
 from veriscope.models.detector import build_detector
 from veriscope.models.ensemble import AnyDetector, Ensemble
 from veriscope.models.ood import Ood, OutOfDistribution, read_ood, write_ood
-from veriscope.types import DEFAULT_THRESHOLD, Calibration, InputSpec, Threshold, preferred_name
+from veriscope.types import DEFAULT_THRESHOLD, Calibration, InputSpec, Threshold, UnsureBand
 
 WEIGHTS_NAME = "weights.safetensors"
 RECORD_NAME = "bundle.json"
@@ -72,7 +75,7 @@ class Bundle:
     @property
     def preferred_threshold(self) -> Threshold:
         """The threshold that was chosen on data where there is one, else the default."""
-        return self.record.thresholds[preferred_name(self.record.thresholds)]
+        return self.terms().preferred
 
     def seen(self) -> dict[str, Fingerprints] | None:
         """Return the fingerprints of 'train' and 'val' (bundle.seen); None where the bundle holds none.
@@ -103,21 +106,17 @@ class Bundle:
         return read_ood(file)
 
     def threshold(self, name: str) -> Threshold:
-        """Return a threshold by name ('default', 'val', an ensemble's 'out_of_fold') or by value ('0.35').
+        """Return a threshold by name or by value; see Terms.threshold."""
+        return self.terms().threshold(name)
+
+    def terms(self, *, base_rate: float | None = None) -> Terms:
+        """Return what turns its logits into verdicts, corrected to a share of fakes where one is stated.
 
         Raises:
-            BundleError: no such name, and no number in [0, 1].
+            BundleError: see bundle.terms.
 
         """
-        if name in self.record.thresholds:
-            return self.record.thresholds[name]
-        try:
-            return Threshold(value=float(name), rule="given by hand", chosen_on="none")
-        except ValueError:
-            names = sorted(self.record.thresholds)
-            raise BundleError(
-                f"threshold '{name}' is neither a number from 0 to 1 nor one of this bundle's. {nearest(name, names)}"
-            ) from None
+        return terms(self.record, base_rate=base_rate)
 
     def detector(self) -> AnyDetector:
         """Return the network, or the Ensemble of networks, with its weights, in evaluation mode, on the CPU. Nothing is
@@ -156,6 +155,7 @@ def save_bundle(
     calibration: Calibration,
     thresholds: Mapping[str, Threshold],
     training: TrainingFacts,
+    unsure: UnsureBand | None = None,
     seen: Mapping[str, Fingerprints] | None = None,
     ood: Ood | None = None,
     ensemble: EnsembleFacts | None = None,
@@ -170,6 +170,7 @@ def save_bundle(
         calibration: fitted on val.
         thresholds: by name; 'default' (0.5) is added, one of types.TUNED_THRESHOLDS is the one to use.
         training: where the weights come from.
+        unsure: the band of scores that are called unsure; None: none.
         seen: fingerprints of the pictures of 'train' and 'val' (bundle.seen).
         ood: what tells how strange a picture is to it; None: nothing does.
         ensemble: where `detector` is an Ensemble, which bundle.ensemble saves.
@@ -189,20 +190,19 @@ def save_bundle(
         save_file(_plain_state(detector), temporary / WEIGHTS_NAME, metadata={"format": "pt"})
         if seen is not None:
             write_seen(temporary / SEEN_NAME, seen)
-        if ood is not None:
-            write_ood(temporary / OOD_NAME, ood.reference)
         record = BundleRecord(
-            format_version=FORMAT_VERSION if ensemble is None else ENSEMBLE_FORMAT_VERSION,
+            format_version=format_version(calibration, ensemble=ensemble, unsure=unsure, ood=ood),
             veriscope_version=__version__,
             model=_portable(detector.config),
             calibration=calibration,
             thresholds={"default": DEFAULT_THRESHOLD, **thresholds},
+            unsure=unsure,
             training=training,
             weights_sha256=file_sha256(temporary / WEIGHTS_NAME),
             num_parameters=detector.num_parameters,
             initial_weights=describe_weights(detector.config.backbone),
             seen_sha256=None if seen is None else file_sha256(temporary / SEEN_NAME),
-            ood=None if ood is None else _ood_facts(ood, temporary / OOD_NAME),
+            ood=_write_ood(temporary / OOD_NAME, ood),
             ensemble=ensemble,
             notices=notices,
         )
@@ -274,10 +274,10 @@ def _read_record(path: Path) -> BundleRecord:
     version = plain.get("format_version") if isinstance(plain, dict) else None
     if version is None:
         raise BundleError(f"'{path}' is no bundle record of veriscope: it holds no format_version.")
-    if version not in (FORMAT_VERSION, ENSEMBLE_FORMAT_VERSION):
+    known = (FORMAT_VERSION, ENSEMBLE_FORMAT_VERSION, VERDICT_FORMAT_VERSION)
+    if version not in known:
         raise BundleError(
-            f"'{path}' has format version {version}, this veriscope ({__version__}) reads {FORMAT_VERSION} "
-            f"and {ENSEMBLE_FORMAT_VERSION}. "
+            f"'{path}' has format version {version}, this veriscope ({__version__}) reads {known[0]} to {known[-1]}. "
             f"It was made by veriscope {plain.get('veriscope_version', 'of unknown version')}: install that one."
         )
     try:
@@ -294,7 +294,11 @@ def _check_ensemble(detector: AnyDetector, facts: EnsembleFacts | None) -> None:
         raise ValueError(f"the record of an ensemble has to name its temperatures {divisors}")
 
 
-def _ood_facts(ood: Ood, file: Path) -> OodFacts:
+def _write_ood(file: Path, ood: Ood | None) -> OodFacts | None:
+    """Write the file and return what the record says of it; None, and no file, of none."""
+    if ood is None:
+        return None
+    write_ood(file, ood.reference)
     return OodFacts(
         sha256=file_sha256(file),
         method=ood.method,

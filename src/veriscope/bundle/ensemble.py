@@ -11,7 +11,7 @@ from veriscope.errors import BundleError
 from veriscope.models.detector import Detector
 from veriscope.models.ensemble import Ensemble
 from veriscope.models.ood import Ood, OutOfDistribution
-from veriscope.types import Calibration, Threshold
+from veriscope.types import Calibration, Threshold, UnsureBand
 
 
 class Part(NamedTuple):
@@ -30,6 +30,7 @@ def save_ensemble(
     thresholds: Mapping[str, Threshold],
     training: TrainingFacts,
     out_of_fold: Mapping[str, float | None],
+    unsure: UnsureBand | None = None,
     notices: tuple[str, ...] = (),
     overwrite: bool = False,
 ) -> Bundle:
@@ -45,6 +46,7 @@ def save_ensemble(
         thresholds: as for save_bundle.
         training: of all parts together.
         out_of_fold: figures of single parts on pictures that they had not learned.
+        unsure: as for save_bundle.
         notices: sentences shown wherever figures or verdicts are; what only parts have to say is added, with their
             names.
         overwrite: replace a bundle that lies there.
@@ -65,6 +67,7 @@ def save_ensemble(
         calibration=calibration,
         thresholds=thresholds,
         training=training,
+        unsure=unsure,
         seen=_seen(parts),
         ood=_ood(parts),
         ensemble=EnsembleFacts(members=members, out_of_fold=dict(out_of_fold)),

@@ -3,7 +3,7 @@
 import yaml
 
 from veriscope.bundle.record import BundleRecord
-from veriscope.types import CLASS_MAP_TEXT
+from veriscope.types import CLASS_MAP_TEXT, UnsureBand
 
 LIMITS = """\
 - A score is a statement about pictures like those of the training data. Generators, cameras and editing that the model
@@ -123,14 +123,25 @@ def _training_rows(record: BundleRecord) -> dict[str, str]:
 
 def _verdict_rows(record: BundleRecord) -> dict[str, str]:
     rows = {
-        "score": f"sigmoid(logit / {record.calibration.temperature:.4g}), "
-        f"temperature fitted on: {record.calibration.fitted_on}"
+        "score": f"{record.calibration.formula}, {record.calibration.method} fitted on: {record.calibration.fitted_on}"
     }
+    if record.calibration.fake_share is not None:
+        rows["share of fakes there"] = f"{record.calibration.fake_share:.4g}"
     if record.ensemble is not None:
         rows = {"logit": "mean over the members of their logit / temperature"} | rows
     for name, threshold in record.thresholds.items():
         rows[f"threshold '{name}'"] = f"{threshold.value:.4g} ({threshold.rule}; chosen on: {threshold.chosen_on})"
+    rows["unsure"] = "never: every verdict is real or fake" if record.unsure is None else _band(record.unsure)
     return rows
+
+
+def _band(band: UnsureBand) -> str:
+    if band.low == band.high:
+        return f"never: {band.accuracy:.1%} of the verdicts on {band.chosen_on} are right without"
+    return (
+        f"scores from {band.low:.4g} to {band.high:.4g} (around threshold '{band.threshold}'; chosen on: "
+        f"{band.chosen_on}, where {1 - band.coverage:.1%} are unsure and {band.accuracy:.1%} of the others right)"
+    )
 
 
 def _words(values: object) -> str:

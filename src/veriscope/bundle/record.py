@@ -5,12 +5,15 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from veriscope.config.schema import ModelConfig
-from veriscope.types import CLASS_NAMES, Calibration, Frozen, Positive, Threshold
+from veriscope.types import CLASS_NAMES, Calibration, Frozen, Positive, Threshold, UnsureBand
 
 # A program that knows only one network a bundle must not meet an ensemble as a bundle with a key too many, which it
 # calls damaged: by the version it says which program to install. Bundles of one network stay what they were.
 FORMAT_VERSION: Literal[1] = 1
 ENSEMBLE_FORMAT_VERSION: Literal[2] = 2
+# Verdicts that a program from before would give otherwise: another calibration than a temperature, an unsure band,
+# what tells how strange a picture is, or the share of fakes that a base rate is corrected from.
+VERDICT_FORMAT_VERSION: Literal[3] = 3
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -63,15 +66,29 @@ class OodFacts(Frozen):
     fitted_on: str
 
 
+def format_version(
+    calibration: Calibration,
+    *,
+    ensemble: EnsembleFacts | None,
+    unsure: UnsureBand | None,
+    ood: object | None = None,
+) -> Literal[1, 2, 3]:
+    """Return the lowest version whose programs read all of it."""
+    if unsure is not None or ood is not None or not calibration.is_plain:
+        return VERDICT_FORMAT_VERSION
+    return FORMAT_VERSION if ensemble is None else ENSEMBLE_FORMAT_VERSION
+
+
 class BundleRecord(Frozen):
     """Everything but the weights."""
 
-    format_version: Literal[1, 2] = Field(description="2: an ensemble")
+    format_version: Literal[1, 2, 3] = Field(description="2: an ensemble; 3: either, with more about verdicts")
     veriscope_version: str
     model: ModelConfig
     class_map: dict[str, int] = Field(default_factory=lambda: {name: i for i, name in enumerate(CLASS_NAMES)})
     calibration: Calibration
     thresholds: dict[Annotated[str, Field(pattern=r"^[\w.-]{1,40}$")], Threshold]
+    unsure: UnsureBand | None = Field(default=None, description="None, and not written: every verdict is real or fake")
     training: TrainingFacts
     weights_sha256: Sha256
     num_parameters: int = Field(ge=1, description="of all members together")
@@ -89,9 +106,11 @@ class BundleRecord(Frozen):
             raise ValueError(f"class_map {self.class_map} is not real 0, fake 1")
         if "default" not in self.thresholds:
             raise ValueError("thresholds lack 'default'")
-        if (self.ensemble is not None) != (self.format_version == ENSEMBLE_FORMAT_VERSION):
-            kind = "one network" if self.ensemble is not None else "an ensemble"
-            raise ValueError(f"format version {self.format_version} is that of {kind}")
+        if self.unsure is not None and self.unsure.threshold not in self.thresholds:
+            raise ValueError(f"unsure belongs to the threshold '{self.unsure.threshold}', which is not there")
+        needed = format_version(self.calibration, ensemble=self.ensemble, unsure=self.unsure, ood=self.ood)
+        if self.format_version != needed:
+            raise ValueError(f"format version {self.format_version} doesn't fit what it holds, which takes {needed}")
         return self
 
     @property
@@ -100,6 +119,6 @@ class BundleRecord(Frozen):
         return 1 if self.ensemble is None else len(self.ensemble.members)
 
     def to_json(self) -> str:
-        """Return the text of bundle.json; without a key that programs before ensembles don't know, where it can be."""
-        empty = {name for name in ("ensemble", "ood") if getattr(self, name) is None}
+        """Return the text of bundle.json; without keys that earlier programs don't know, where it can be."""
+        empty = {name for name in ("ensemble", "unsure", "ood") if getattr(self, name) is None}
         return self.model_dump_json(indent=2, exclude=empty) + "\n"

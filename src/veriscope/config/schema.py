@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from veriscope.config.ood import OodConfig
+from veriscope.config.judging import CalibrationConfig, OodConfig, ThresholdConfig, UnsureConfig
 from veriscope.config.targets import TargetSpec
 from veriscope.types import ClassName, Frozen, InputSpec, Positive, Split
 
@@ -348,6 +348,9 @@ class RunConfig(Frozen):
     logger: LoggerConfig
     paths: PathsConfig
     crossval: CrossvalConfig = CrossvalConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+    threshold: ThresholdConfig = ThresholdConfig()
+    unsure: UnsureConfig = UnsureConfig()
     ood: OodConfig = OodConfig()
 
     @property
@@ -372,6 +375,8 @@ class RunConfig(Frozen):
     def _ensemble_of_folds(self) -> Self:
         if self.crossval.ensemble and self.split.name != "kfold":
             raise ValueError("crossval.ensemble=true averages the models of a cross-validation: add split=kfold")
+        if self.split.all_folds and self.calibration.method != "temperature":
+            raise ValueError("a cross-validation brings its folds onto one scale by calibration.method=temperature")
         return self
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
+from veriscope.evaluation.calibration import base_rate_weights
 from veriscope.evaluation.metrics import brier_losses, log_losses, num_allowed
 from veriscope.types import FAKE
 
@@ -63,6 +64,7 @@ def bootstrap_intervals(
     draws: int = 2000,
     seed: int = 42,
     level: float = 0.95,
+    base_rate: float | None = None,
 ) -> Intervals:
     """Return percentile intervals of every metric but the calibration error (Efron & Tibshirani 1993, ch. 13).
 
@@ -78,9 +80,10 @@ def bootstrap_intervals(
         draws: number of resamples.
         seed: of the draws; the same seed gives the same intervals.
         level: share of draws inside.
+        base_rate: share of fakes that log_loss and brier are weighted to; None: that of `labels`.
 
     """
-    sample = _Sample(labels, logits, scores)
+    sample = _Sample(labels, logits, scores, base_rate=base_rate)
     rows = max(1, sample.num_fake + sample.num_real)
     per_block = max(1, min(draws, _BLOCK_CELLS // rows))
     sizes = [min(per_block, draws - start) for start in range(0, draws, per_block)]
@@ -110,7 +113,7 @@ class _Sample:
     them, and weighted ranks come from cumulative sums over the sorted rows. Blocks of draws are (draws, rows).
     """
 
-    def __init__(self, labels: Array, logits: Array, scores: Array) -> None:
+    def __init__(self, labels: Array, logits: Array, scores: Array, *, base_rate: float | None) -> None:
         is_fake = np.asarray(labels) == FAKE
         logit, score = np.asarray(logits, dtype=np.float64), np.asarray(scores, dtype=np.float64)
         order = np.lexsort((score, logit))
@@ -119,9 +122,11 @@ class _Sample:
         fake_rows, real_rows = order[is_fake[order]], order[~is_fake[order]]
         self.num_fake, self.num_real = len(fake_rows), len(real_rows)
         self.fake_scores, self.real_scores = score[fake_rows], score[real_rows]
+        weights = base_rate_weights(labels, base_rate)  # of a class, so the same in every stratified draw
+        log_loss, brier = weights * log_losses(labels, score), weights * brier_losses(labels, score)
         self.losses = {
-            "log_loss": (log_losses(labels, score)[fake_rows], log_losses(labels, score)[real_rows]),
-            "brier": (brier_losses(labels, score)[fake_rows], brier_losses(labels, score)[real_rows]),
+            "log_loss": (log_loss[fake_rows], log_loss[real_rows]),
+            "brier": (brier[fake_rows], brier[real_rows]),
         }
         fakes, reals = logit[fake_rows], logit[real_rows]
         # How many of one class lie strictly below (left), or at or below (right), each row of the other or the same.

@@ -90,11 +90,11 @@ class Judgement:
             "headline_threshold": self.headline,
             "verdict": self.verdict(),
             "intervals": {"level": LEVEL, "bootstrap_draws": self.draws, "bootstrap_seed": self.seed},
-            "metrics": {key: _figure_dict(figure) for key, figure in self.free.items()},
+            "metrics": {key: figure_dict(figure) for key, figure in self.free.items()},
             "thresholds": {
                 name: {
                     **threshold.model_dump(),
-                    "metrics": {key: _figure_dict(figure) for key, figure in self.at[name].items()},
+                    "metrics": {key: figure_dict(figure) for key, figure in self.at[name].items()},
                     "confusion": self.confusion[name]._asdict(),
                     "classification_report": self.by_class[name],
                 }
@@ -104,8 +104,8 @@ class Judgement:
                 {
                     "generator": row.generator,
                     "support": row.support,
-                    "recall": {name: _figure_dict(figure) for name, figure in row.recall.items()},
-                    "auroc": _figure_dict(row.auroc),
+                    "recall": {name: figure_dict(figure) for name, figure in row.recall.items()},
+                    "auroc": figure_dict(row.auroc),
                     "mean_score": row.mean_score,
                 }
                 for row in self.by_generator
@@ -144,8 +144,12 @@ def judge(
     labels, logits, scores = table.labels, table.logits, table.scores
     values = {key: threshold.value for key, threshold in thresholds.items()}
     counts = {key: confusion(labels, scores, threshold=value) for key, value in values.items()}
-    points = {key: compute_metrics(labels, scores, threshold=value, logits=logits) for key, value in values.items()}
-    spans = bootstrap_intervals(labels, logits, scores, thresholds=values, draws=draws, seed=seed)
+    rate = table.meta.base_rate
+    points = {
+        key: compute_metrics(labels, scores, threshold=value, logits=logits, base_rate=rate)
+        for key, value in values.items()
+    }
+    spans = bootstrap_intervals(labels, logits, scores, thresholds=values, draws=draws, seed=seed, base_rate=rate)
     free_keys = [metric.key for metric in METRICS if metric.kind != "threshold"]
     threshold_keys = [metric.key for metric in METRICS if metric.kind == "threshold"]
     return Judgement(
@@ -226,7 +230,8 @@ def _figure(value: float | None, interval: Interval | None) -> Figure:
     return Figure(value, interval._replace(low=min(interval.low, value), high=max(interval.high, value)))
 
 
-def _figure_dict(figure: Figure) -> dict[str, Any]:
+def figure_dict(figure: Figure) -> dict[str, Any]:
+    """Return a figure as a JSON-able dict."""
     if figure.interval is None:
         return {"value": figure.value, "low": None, "high": None, "method": None}
     return {

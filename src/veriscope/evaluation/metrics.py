@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from veriscope.evaluation.calibration import expected_calibration_error
+from veriscope.evaluation.calibration import base_rate_weights, expected_calibration_error
 from veriscope.types import CLASS_NAMES, FAKE, REAL
 
 Array = npt.NDArray[Any]
@@ -210,18 +210,24 @@ def brier_losses(labels: Array, scores: Array) -> Floats:
     return np.square(gaps)
 
 
-def probability_metrics(labels: Array, scores: Array) -> Scores:
-    """Return log_loss, brier and ece of the scores as probabilities of fake."""
-    if len(labels) == 0:
+def probability_metrics(labels: Array, scores: Array, *, base_rate: float | None = None) -> Scores:
+    """Return log_loss, brier and ece of the scores as probabilities of fake.
+
+    With `base_rate` they are weighted to that share of fakes; undefined where a class is missing then.
+    """
+    weights = base_rate_weights(labels, base_rate)
+    if len(labels) == 0 or bool(np.isnan(weights).any()):
         return {"log_loss": None, "brier": None, "ece": None}
     return {
-        "log_loss": float(log_losses(labels, scores).mean()),
-        "brier": float(brier_losses(labels, scores).mean()),
-        "ece": expected_calibration_error(labels, scores),
+        "log_loss": float((weights * log_losses(labels, scores)).mean()),
+        "brier": float((weights * brier_losses(labels, scores)).mean()),
+        "ece": expected_calibration_error(labels, scores, base_rate=base_rate),
     }
 
 
-def compute_metrics(labels: Array, scores: Array, *, threshold: float, logits: Array | None = None) -> Scores:
+def compute_metrics(
+    labels: Array, scores: Array, *, threshold: float, logits: Array | None = None, base_rate: float | None = None
+) -> Scores:
     """Return every metric of METRICS.
 
     Args:
@@ -229,12 +235,13 @@ def compute_metrics(labels: Array, scores: Array, *, threshold: float, logits: A
         scores: (N,) probabilities of fake in [0, 1].
         threshold: scores at or above it are called fake.
         logits: (N,) what ranks; give them wherever they exist, scores may be saturated. None: rank on scores.
+        base_rate: share of fakes that scores speak of, for log_loss, brier and ece; None: that of `labels`.
 
     """
     return {
         **threshold_metrics(confusion(labels, scores, threshold=threshold)),
         **ranking_metrics(labels, scores if logits is None else logits),
-        **probability_metrics(labels, scores),
+        **probability_metrics(labels, scores, base_rate=base_rate),
     }
 
 

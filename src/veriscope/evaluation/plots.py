@@ -15,8 +15,8 @@ from matplotlib.figure import Figure as Picture
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
-from veriscope.evaluation.calibration import calibration_bins, expected_calibration_error
-from veriscope.evaluation.metrics import auroc, average_precision, confusion, pr_curve, roc_curve
+from veriscope.evaluation.calibration import calibration_bins, expected_calibration_error, raw_scores
+from veriscope.evaluation.metrics import UNDEFINED, auroc, average_precision, confusion, pr_curve, roc_curve
 from veriscope.evaluation.predictions import PredictionTable
 from veriscope.files import whole_or_not_at_all
 from veriscope.types import CLASS_NAMES, FAKE, REAL, Threshold
@@ -147,15 +147,23 @@ def score_picture(table: PredictionTable, thresholds: Mapping[str, Threshold]) -
 
 @styled
 def reliability_picture(table: PredictionTable) -> Picture:
-    """Return the share of fakes in each score bin against the mean score; dots grow with the number of pictures."""
-    bins = calibration_bins(table.labels, table.scores)
-    error = expected_calibration_error(table.labels, table.scores)
-    picture, axes = blank(f"Are scores probabilities? (error {error:.3f})")
+    """Return the share of fakes in each score bin against the mean score, before calibration, sigmoid(logit), and after
+    it; dots grow with the number of pictures. Both are weighted to the table's base rate where it has one."""
+    rate = table.meta.base_rate
+    picture, axes = blank("Are scores probabilities?" + ("" if rate is None else f" (where {rate:.3g} are fakes)"))
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="perfect")
-    filled = bins.counts > 0
-    x, y, counts = bins.mean_score[filled], bins.fake_share[filled], bins.counts[filled]
-    axes.plot(x, y, color=THIRD_COLOUR, linewidth=1.2)
-    axes.scatter(x, y, s=12 + 150 * counts / counts.max(), color=THIRD_COLOUR, alpha=0.8, label="this model")
+    raw = raw_scores(table.logits)
+    kinds = [("calibrated", table.scores, THIRD_COLOUR, "o", "-")]
+    if not np.allclose(raw, table.scores, atol=1e-6):  # a cross-validation's logits are calibrated themselves
+        kinds.insert(0, ("before calibration", raw, MUTED, "s", ":"))
+    for name, scores, colour, marker, line in kinds:
+        bins = calibration_bins(table.labels, scores, base_rate=rate)
+        error = expected_calibration_error(table.labels, scores, base_rate=rate)
+        text = f"{name}: error {UNDEFINED if error is None else format(error, '.3f')}"
+        filled = bins.counts > 0
+        x, y, counts = bins.mean_score[filled], bins.fake_share[filled], bins.counts[filled]
+        axes.plot(x, y, color=colour, linewidth=1.2, linestyle=line, marker=marker, markersize=3, label=text)
+        axes.scatter(x, y, s=12 + 150 * counts / counts.max(), color=colour, marker=marker, alpha=0.8)
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="mean score in the bin", ylabel="share of fakes in the bin")
     axes.legend(loc="upper left")
     return picture

@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError
 from veriscope.data.decode import PictureFacts
 from veriscope.errors import DataError
 from veriscope.files import whole_or_not_at_all
-from veriscope.types import CLASS_NAMES, FAKE, REAL, Calibration, Frozen
+from veriscope.types import CLASS_NAMES, FAKE, REAL, Calibration, Frozen, OpenShare
 
 PARQUET_NAME = "predictions.parquet"
 CSV_NAME = "predictions.csv"
@@ -63,6 +63,9 @@ class TableMeta(Frozen):
     data_hash: str | None = None
     bundle_hash: str | None = Field(default=None, description="hash of the weights that gave the logits")
     corruption: str | None = Field(default=None, description="applied to every picture first, as jpeg:75")
+    base_rate: OpenShare | None = Field(
+        default=None, description="share of fakes that scores were corrected to; None: that of the calibration's data"
+    )
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 

@@ -19,6 +19,7 @@ from veriscope.evaluation.judge import LEVEL, Figure, Judgement
 from veriscope.evaluation.metrics import METRICS, UNDEFINED
 from veriscope.evaluation.pictures import Tile, score_text
 from veriscope.evaluation.predictions import PredictionTable
+from veriscope.evaluation.reliance import Reliance
 from veriscope.files import write_text
 from veriscope.types import CLASS_MAP_TEXT, CLASS_NAMES, Threshold
 
@@ -43,7 +44,7 @@ _CAPTIONS = {
     "pr": "How many fake verdicts are right, as more fakes are caught. It depends on the share of fakes in the data.",
     "scores": "Scores of each class; the less the two overlap, the better. Lines mark the thresholds.",
     "reliability": "Of pictures scored 0.8, 80 of 100 should be fake. Dots on the dashes are calibrated; "
-    "large dots hold many pictures.",
+    "large dots hold many pictures. Squares: before calibration.",
     "history": "The training run behind the bundle, an epoch a point.",
 }
 _FOLD_CAPTIONS = {
@@ -92,19 +93,22 @@ def write_report(
     tiles: list[Tile],
     facts: ReportFacts,
     folds: FoldsSection | None = None,
+    reliance: Reliance | None = None,
 ) -> Path:
     """Write report.html and report.json into `folder`, each whole or not at all; return the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = report_dict(judgement, table=table, facts=facts)
+    content = report_dict(judgement, table=table, facts=facts, reliance=reliance)
     if folds is not None:
         content["kind"] = "cross-validation"
     write_text(folder / JSON_NAME, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    page = render(judgement, table=table, pictures=pictures, tiles=tiles, facts=facts, folds=folds)
+    page = render(judgement, table=table, pictures=pictures, tiles=tiles, facts=facts, folds=folds, reliance=reliance)
     write_text(folder / HTML_NAME, page)
     return folder / HTML_NAME
 
 
-def report_dict(judgement: Judgement, *, table: PredictionTable, facts: ReportFacts) -> dict[str, Any]:
+def report_dict(
+    judgement: Judgement, *, table: PredictionTable, facts: ReportFacts, reliance: Reliance | None = None
+) -> dict[str, Any]:
     """Return everything machine-readable; the keys stay within one `schema_version`."""
     return {
         "schema_version": SCHEMA_VERSION,
@@ -116,6 +120,7 @@ def report_dict(judgement: Judgement, *, table: PredictionTable, facts: ReportFa
         "warnings": list(facts.warnings),
         "notices": list(facts.notices),
         **judgement.to_dict(),
+        **({} if reliance is None else reliance.to_dict()),
         "unreadable": [{"id": name, "reason": reason} for name, reason in table.unreadable],
         "bundle": dict(facts.bundle),
         "provenance": dict(facts.provenance),
@@ -130,6 +135,7 @@ def render(
     tiles: list[Tile],
     facts: ReportFacts,
     folds: FoldsSection | None = None,
+    reliance: Reliance | None = None,
 ) -> str:
     """Return the page. It loads nothing: pictures are inline, and its content policy forbids any request."""
     environment = Environment(
@@ -144,6 +150,7 @@ def render(
         table=table,
         facts=facts,
         folds=folds,
+        reliance=[] if reliance is None else reliance.paragraphs(),
         sheets=[] if folds is None else [(title, sheet_uri(file)) for title, file in folds.sheets if file.is_file()],
         class_map=CLASS_MAP_TEXT,
         class_names=CLASS_NAMES,

@@ -15,6 +15,7 @@ from rich.console import Console
 from veriscope.augment.corruptions import parse_corruption
 from veriscope.bundle.bundle import Bundle, load_bundle
 from veriscope.bundle.scorer import Scored, Scorer
+from veriscope.bundle.terms import Terms
 from veriscope.config.evaluate import EvaluateConfig
 from veriscope.data.sources import load_manifest, sources
 from veriscope.data.synthetic import SYNTHETIC_NOTICE
@@ -23,6 +24,7 @@ from veriscope.evaluation import plots
 from veriscope.evaluation.judge import Judgement, judge
 from veriscope.evaluation.pictures import choose_rows, load_tiles, sheet
 from veriscope.evaluation.predictions import PredictionTable, TableMeta
+from veriscope.evaluation.reliance import reliance
 from veriscope.evaluation.report import ReportFacts, write_report
 from veriscope.evaluation.subset import Chosen, choose_subset
 from veriscope.evaluation.summary import print_summary
@@ -61,13 +63,15 @@ def run_evaluation(
     transform = None if config.corruption is None else parse_corruption(config.corruption)
     with _folder_in_making(output_dir) as folder:
         bundle = load_bundle(config.bundle)
+        terms = bundle.terms(base_rate=config.base_rate)
         manifest = load_manifest(config.data, paths_cache=config.paths.cache, both_classes=False)
         chosen = choose_subset(manifest, bundle, wanted=config.subset, data_name=config.data.name)
         scored = _score(config, bundle, chosen, transform=transform)
-        table = _table(config, bundle, chosen, scored, data_hash=manifest.content_hash)
+        table = _table(config, bundle, chosen, scored, terms=terms, data_hash=manifest.content_hash)
         table.write(folder)
-        thresholds = bundle.record.thresholds
+        thresholds = terms.thresholds
         judgement = judge(table, thresholds=thresholds, draws=config.bootstrap_draws, seed=config.seed)
+        trusted = reliance(table, judgement, terms=terms)
         pictures = plots.figures(table, thresholds, history=bundle.folder.parent / "history.csv")
         for name, picture in pictures.items():
             plots.save_png(picture, folder / "figures" / f"{name}.png", note=" ".join(bundle.notices))
@@ -77,10 +81,14 @@ def run_evaluation(
         if tiles:
             sheet(tiles).save(folder / "pictures.png")
         facts = _facts(config, bundle, chosen, data_hash=manifest.content_hash, provenance=provenance)
-        write_report(folder, judgement=judgement, table=table, pictures=pictures, tiles=tiles, facts=facts)
+        write_report(
+            folder, judgement=judgement, table=table, pictures=pictures, tiles=tiles, facts=facts, reliance=trusted
+        )
         _write_config(config, folder)
     report = output_dir / "report.html"
-    print_summary(judgement, table, facts, folder=output_dir, bundle=config.bundle, console=console or Console())
+    print_summary(
+        judgement, table, facts, reliance=trusted, folder=output_dir, bundle=config.bundle, console=console or Console()
+    )
     return EvaluationResult(output_dir, report, table, judgement, facts.warnings)
 
 
@@ -122,7 +130,7 @@ def _score(config: EvaluateConfig, bundle: Bundle, chosen: Chosen, *, transform:
 
 
 def _table(
-    config: EvaluateConfig, bundle: Bundle, chosen: Chosen, scored: list[Scored], *, data_hash: str
+    config: EvaluateConfig, bundle: Bundle, chosen: Chosen, scored: list[Scored], *, terms: Terms, data_hash: str
 ) -> PredictionTable:
     manifest = chosen.manifest
     table = PredictionTable.from_columns(
@@ -137,13 +145,14 @@ def _table(
         ood=[answer.ood for answer in scored],
         logits=[answer.logit for answer in scored],
         errors=[answer.error for answer in scored],
-        calibration=bundle.calibration,
+        calibration=terms.calibration,
         meta=TableMeta(
             data_name=config.data.name,
             subset=chosen.name,
             data_hash=data_hash,
             bundle_hash=bundle.weights_sha256,
             corruption=config.corruption,
+            base_rate=config.base_rate,
         ),
     )
     if len(table.labels) == 0:
@@ -187,8 +196,9 @@ def _facts(
             "training_seed": record.training.seed,
             "training_commit": record.training.commit,
             "training_ended": record.training.date,
-            "temperature": record.calibration.temperature,
-            "temperature_fitted_on": record.calibration.fitted_on,
+            "calibration": f"score = {record.calibration.formula}",
+            "calibration_fitted_on": record.calibration.fitted_on,
+            "calibration_share_of_fakes": record.calibration.fake_share,
         },
         provenance={**provenance, "data_hash": data_hash},
     )

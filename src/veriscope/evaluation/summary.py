@@ -11,6 +11,7 @@ from rich.table import Table
 from veriscope.evaluation.judge import Judgement
 from veriscope.evaluation.metrics import METRICS
 from veriscope.evaluation.predictions import PredictionTable
+from veriscope.evaluation.reliance import Reliance
 from veriscope.evaluation.report import ReportFacts, figure_text, threshold_title
 from veriscope.progress import say
 
@@ -21,9 +22,17 @@ _SHOWN = (
 
 
 def print_summary(
-    judgement: Judgement, table: PredictionTable, facts: ReportFacts, *, folder: Path, bundle: Path, console: Console
+    judgement: Judgement,
+    table: PredictionTable,
+    facts: ReportFacts,
+    *,
+    reliance: Reliance,
+    folder: Path,
+    bundle: Path,
+    console: Console,
 ) -> None:
-    """Print warnings, the verdict, the main figures at every threshold, and where the report and the rest lie."""
+    """Print warnings, the verdict, the main figures at every threshold, how far they can be relied on, and where the
+    report and the rest lie."""
     console.print(f"[bold]{escape(facts.title)}[/]: {escape(facts.subset)}", highlight=False, soft_wrap=True)
     for text in facts.warnings:
         console.print(f"[bold red]Don't trust these figures.[/] {escape(text)}", highlight=False, soft_wrap=True)
@@ -43,6 +52,8 @@ def print_summary(
                      for value, span in map(figure_text, figures)]  # fmt: skip
             grid.add_row(metric.label, *cells)
     console.print(grid)
+    for paragraph in reliance.paragraphs():
+        say(console, f"{paragraph.title}: {' '.join(paragraph.sentences)}")
     if table.num_unreadable:
         console.print(f"{table.num_unreadable} of {len(table)} files got no verdict; the report lists them.")
     for name, path in (

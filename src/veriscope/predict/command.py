@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from veriscope.errors import DataError, printable
 from veriscope.predict.images import collect_images, judge_images
 from veriscope.predict.output import Format, footer, open_output, write_verdicts
 from veriscope.progress import say, tracked
-from veriscope.types import Verdict
+from veriscope.types import Verdict, VerdictName
 
 SUFFIX_FORMATS: dict[str, Format] = {".json": "json", ".csv": "csv", ".txt": "lines", ".tsv": "lines"}
 
@@ -27,7 +28,9 @@ def run_predict(arguments: argparse.Namespace) -> int:
     """
     form = _format(arguments)
     bundle = load_bundle(arguments.bundle)
-    threshold = bundle.preferred_threshold if arguments.threshold is None else bundle.threshold(arguments.threshold)
+    terms = bundle.terms(base_rate=arguments.base_rate)
+    threshold = terms.preferred if arguments.threshold is None else terms.threshold(arguments.threshold)
+    band = None if arguments.no_unsure else terms.band(threshold)
     paths, passed = collect_images(arguments.paths)
     scorer = Scorer(
         bundle,
@@ -35,9 +38,10 @@ def run_predict(arguments: argparse.Namespace) -> int:
         precision=arguments.precision,
         batch_size=arguments.batch_size,
         num_workers=arguments.workers,
+        calibration=terms.calibration,
     )
     console = Console(stderr=True)
-    counts = {"real": 0, "fake": 0, None: 0}
+    counts = Counter[VerdictName | None]()
 
     def counted(verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
         for verdict in verdicts:
@@ -45,11 +49,13 @@ def run_predict(arguments: argparse.Namespace) -> int:
             yield verdict
 
     with open_output(arguments.output) as stream:
-        answers = counted(judge_images(scorer, paths, threshold=threshold))
+        answers = counted(judge_images(scorer, paths, threshold=threshold, band=band))
         verdicts = tracked(answers, doing="judging", total=len(paths))
-        write_verdicts(verdicts, stream, form=form, bundle=bundle, threshold=threshold)
-    total = f"{counts['fake']} fake, {counts['real']} real" + (f", {counts[None]} no verdict" if counts[None] else "")
-    console.print(f"{total}. {footer(bundle, threshold)}", style="dim", highlight=False, markup=False, soft_wrap=True)
+        write_verdicts(verdicts, stream, form=form, bundle=bundle, terms=terms, threshold=threshold, band=band)
+    total = f"{counts['fake']} fake, {counts['real']} real" + (f", {counts['unsure']} unsure" if band else "")
+    total += f", {counts[None]} no verdict" if counts[None] else ""
+    text = footer(bundle, threshold, terms=terms, band=band)
+    console.print(f"{total}. {text}", style="dim", highlight=False, markup=False, soft_wrap=True)
     if passed:
         kinds = ", ".join(f"{count} {printable(suffix)}" for suffix, count in sorted(passed.items()))
         console.print(f"Passed over, no pictures by name: {kinds}.", style="dim", highlight=False, markup=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 from veriscope.bundle.scorer import Scored, Scorer
 from veriscope.data.scan import IMAGE_SUFFIXES
 from veriscope.errors import DataError
-from veriscope.types import Threshold, Verdict
+from veriscope.types import Threshold, UnsureBand, Verdict, name_verdict
 
 
 def collect_images(paths: Sequence[Path]) -> tuple[list[Path], Counter[str]]:
@@ -58,14 +58,16 @@ def _images_in(folder: Path, passed: Counter[str]) -> Iterator[Path]:
     yield from unreadable
 
 
-def judge_images(scorer: Scorer, paths: Iterable[Path], *, threshold: Threshold) -> Iterator[Verdict]:
+def judge_images(
+    scorer: Scorer, paths: Iterable[Path], *, threshold: Threshold, band: UnsureBand | None = None
+) -> Iterator[Verdict]:
     """Yield one verdict for each path, in order; a file that can't be read has the label None and an error."""
     for scored in scorer.score_paths(paths):
-        yield to_verdict(scored, threshold=threshold)
+        yield to_verdict(scored, threshold=threshold, band=band)
 
 
-def to_verdict(scored: Scored, *, threshold: Threshold) -> Verdict:
-    """Return the verdict: fake where the score reaches the threshold."""
+def to_verdict(scored: Scored, *, threshold: Threshold, band: UnsureBand | None = None) -> Verdict:
+    """Return the verdict: unsure inside the band, else fake where the score reaches the threshold."""
     if scored.score is None:
         return Verdict(
             path=str(scored.path),
@@ -75,10 +77,12 @@ def to_verdict(scored: Scored, *, threshold: Threshold) -> Verdict:
             threshold=threshold.value,
             error=scored.error or "no score",
         )
+    label = name_verdict(scored.score, threshold=threshold.value, band=band)
     return Verdict(
         path=str(scored.path),
-        label="fake" if scored.score >= threshold.value else "real",
+        label=label,
         score=scored.score,
         logit=scored.logit,
         threshold=threshold.value,
+        unsure_because="the score is in the unsure band" if label == "unsure" else None,
     )

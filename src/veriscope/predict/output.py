@@ -14,19 +14,27 @@ from rich.table import Table
 from rich.text import Text
 
 from veriscope.bundle.bundle import Bundle
+from veriscope.bundle.terms import Terms
 from veriscope.errors import DataError, printable
 from veriscope.files import whole_or_not_at_all
-from veriscope.types import CLASS_MAP_TEXT, Threshold, Verdict
+from veriscope.types import CLASS_MAP_TEXT, Threshold, UnsureBand, Verdict
 
 Format = Literal["table", "lines", "json", "csv"]
-COLUMNS = ("path", "verdict", "score", "logit", "threshold", "error")
-COLOURS = {"real": "green", "fake": "red", None: "yellow"}
+COLUMNS = ("path", "verdict", "score", "logit", "threshold", "error", "unsure_because")
+COLOURS = {"real": "green", "fake": "red", "unsure": "yellow", None: "magenta"}
 # Excel, LibreOffice and Google Sheets run a cell that begins so as a formula (OWASP, "CSV injection").
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def write_verdicts(
-    verdicts: Iterable[Verdict], stream: TextIO, *, form: Format, bundle: Bundle, threshold: Threshold
+    verdicts: Iterable[Verdict],
+    stream: TextIO,
+    *,
+    form: Format,
+    bundle: Bundle,
+    terms: Terms,
+    threshold: Threshold,
+    band: UnsureBand | None = None,
 ) -> None:
     """Write all verdicts to the stream. All forms but the table are written as they come, in constant memory."""
     if form == "table":
@@ -37,14 +45,28 @@ def write_verdicts(
     elif form == "csv":
         _write_csv(verdicts, stream)
     else:
-        _write_json(verdicts, stream, bundle=bundle, threshold=threshold)
+        _write_json(verdicts, stream, bundle=bundle, terms=terms, threshold=threshold, band=band)
 
 
-def footer(bundle: Bundle, threshold: Threshold) -> str:
-    """Return what a reader must know beside the verdicts: class map, threshold and its origin, the bundle's notices."""
+def footer(bundle: Bundle, threshold: Threshold, *, terms: Terms, band: UnsureBand | None = None) -> str:
+    """Return what a reader must know beside the verdicts: class map, threshold and its origin, the unsure band, a base
+    rate, the bundle's notices."""
     origin = threshold.rule if threshold.chosen_on == "none" else f"{threshold.rule}, chosen on {threshold.chosen_on}"
-    line = f"{CLASS_MAP_TEXT}; fake from {threshold.value:.4g} on ({origin})"
-    return printable(" ".join([line + ".", *bundle.notices]))
+    lines = [f"{CLASS_MAP_TEXT}; fake from {threshold.value:.4g} on ({origin})."]
+    if band is not None and band.low < band.high:
+        lines.append(
+            f"Unsure: scores from {band.low:.4g} to {band.high:.4g}; of the other verdicts {band.accuracy:.1%} were "
+            f"right on {band.chosen_on}, which chose the band."
+        )
+    elif band is None and terms.unsure is not None and terms.unsure.low < terms.unsure.high:
+        lines.append("No verdict is 'unsure': the bundle's band is left out, or belongs to another threshold.")
+    rate, own = terms.calibration.base_rate, terms.calibration.fake_share
+    if rate is not None and own is not None:
+        lines.append(
+            f"Scores are corrected to a share of fakes of {rate:.4g}, as you stated; the calibration's data held "
+            f"{own:.4g}."
+        )
+    return printable(" ".join([*lines, *bundle.notices]))
 
 
 def safe_cell(text: str) -> str:
@@ -81,17 +103,27 @@ def _write_csv(verdicts: Iterable[Verdict], stream: TextIO) -> None:
     for verdict in verdicts:
         error = "" if verdict.error is None else safe_cell(verdict.error)
         figures = ("" if verdict.score is None else verdict.score, "" if verdict.logit is None else verdict.logit)
-        writer.writerow([safe_cell(verdict.path), _word(verdict), *figures, verdict.threshold, error])
+        reason = "" if verdict.unsure_because is None else safe_cell(verdict.unsure_because)
+        writer.writerow([safe_cell(verdict.path), _word(verdict), *figures, verdict.threshold, error, reason])
 
 
-def _write_json(verdicts: Iterable[Verdict], stream: TextIO, *, bundle: Bundle, threshold: Threshold) -> None:
+def _write_json(
+    verdicts: Iterable[Verdict],
+    stream: TextIO,
+    *,
+    bundle: Bundle,
+    terms: Terms,
+    threshold: Threshold,
+    band: UnsureBand | None,
+) -> None:
     """Write one document: facts first, then one line for each picture."""
     facts = {
         "bundle": str(bundle.folder),
         "weights_sha256": bundle.weights_sha256,
         "class_map": bundle.record.class_map,
         "threshold": threshold.model_dump(),
-        "calibration": bundle.calibration.model_dump(),
+        "unsure": None if band is None else band.model_dump(),
+        "calibration": terms.calibration.model_dump(),
         "notices": list(bundle.notices),
     }
     stream.write(json.dumps(facts, indent=1)[:-2] + ',\n "verdicts": [')
@@ -103,6 +135,7 @@ def _write_json(verdicts: Iterable[Verdict], stream: TextIO, *, bundle: Bundle, 
             "score": verdict.score,
             "logit": verdict.logit,
             "error": verdict.error,
+            "unsure_because": verdict.unsure_because,
         }
         stream.write(separator + json.dumps(row))
         separator = ",\n  "

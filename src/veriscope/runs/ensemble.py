@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 from rich.console import Console
 
 from veriscope.bundle.bundle import Bundle, TrainingFacts, load_bundle
@@ -10,10 +9,9 @@ from veriscope.bundle.ensemble import Part, save_ensemble
 from veriscope.config.command import data_words, override, typed
 from veriscope.config.schema import RunConfig
 from veriscope.errors import RunError
-from veriscope.evaluation.calibration import fit_temperature
 from veriscope.evaluation.notices import bundle_notices
 from veriscope.evaluation.predictions import PredictionTable
-from veriscope.evaluation.threshold import choose_threshold
+from veriscope.evaluation.selection import select
 from veriscope.progress import say
 from veriscope.run_folder import RunFolder
 from veriscope.runs.fold_report import JudgedFolds
@@ -24,10 +22,10 @@ ENSEMBLE_WORD = "crossval.ensemble=true"
 def write_ensemble(config: RunConfig, folder: RunFolder, judged: JudgedFolds, *, console: Console) -> Bundle:
     """Write `folder`/bundle, which averages the folds' logits, and return it.
 
-    Each fold's logits are divided by its cross-fitted temperature (runs.pooled). What is left of calibration, and the
-    threshold 'out_of_fold', are fitted on the pooled out-of-fold predictions: one model a picture, for the average of
-    all has learned every picture, and can't be asked about them. So scores come out rather too cautious than too sure
-    (Rahaman & Thiery 2021, "Uncertainty quantification and deep ensembles").
+    Each fold's logits are divided by its cross-fitted temperature (runs.pooled). What is left of calibration, the
+    threshold 'out_of_fold' and the unsure band are fitted on the pooled out-of-fold predictions: one model a picture,
+    for the average of all has learned every picture, and can't be asked about them. So scores come out rather too
+    cautious than too sure (Rahaman & Thiery 2021, "Uncertainty quantification and deep ensembles").
 
     Raises:
         BundleError: a fold's bundle is missing or damaged, or `folder`/bundle can't be written.
@@ -37,13 +35,13 @@ def write_ensemble(config: RunConfig, folder: RunFolder, judged: JudgedFolds, *,
     parts = _parts(judged)
     table = judged.table
     where = f"{config.data.name} out of fold, by single members"
-    calibration = fit_temperature(table.labels, table.logits, fitted_on=where)
-    scores = np.array([calibration.score(logit) for logit in table.logits])
+    chosen = select(table.labels, table.logits, config=config, name="out_of_fold", chosen_on=where).terms
     bundle = save_ensemble(
         folder.bundle,
         parts,
-        calibration=calibration,
-        thresholds={"out_of_fold": choose_threshold(table.labels, scores, chosen_on=where)},
+        calibration=chosen.calibration,
+        thresholds=chosen.thresholds,
+        unsure=chosen.unsure,
         training=_facts(config, folder, parts, num_pictures=len(table)),
         out_of_fold=judged.judgement.metrics,
         notices=bundle_notices(judged.judgement, synthetic=config.data.kind == "synthetic"),

@@ -73,7 +73,7 @@ def write_fold_report(
 
     """
     runs = [read_run(fold) for fold in folds]
-    judged = judge_folds([PredictionTable.read(run.folder.validation) for run in runs])
+    judged = judge_folds([PredictionTable.read(run.folder.validation) for run in runs], rule=config.threshold)
     ids = np.array(manifest.table["path"].to_pylist(), dtype=object)
     table = pool(
         judged,

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from veriscope.config.judging import ThresholdConfig
 from veriscope.errors import RunError
 from veriscope.evaluation.calibration import fit_temperature
 from veriscope.evaluation.metrics import Scores, compute_metrics, confusion, threshold_metrics
 from veriscope.evaluation.predictions import PredictionTable, TableMeta
 from veriscope.evaluation.threshold import choose_threshold
 from veriscope.types import DEFAULT_THRESHOLD, Calibration, Threshold
+
+_DEFAULT_RULE = ThresholdConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,11 @@ class FoldJudged:
     tuned: Scores
 
 
-def judge_folds(tables: Sequence[PredictionTable]) -> list[FoldJudged]:
+def judge_folds(tables: Sequence[PredictionTable], *, rule: ThresholdConfig = _DEFAULT_RULE) -> list[FoldJudged]:
     """Return each fold's val as the other folds would have it judged; `tables` are the runs' own, by fold.
+
+    Folds come onto one scale by temperature, whatever calibration the runs' own bundles have; `rule` is the
+    configuration's, by which thresholds are chosen.
 
     The runs' own temperatures and thresholds were fitted on the very pictures that they would be reported on.
     """
@@ -46,7 +52,7 @@ def judge_folds(tables: Sequence[PredictionTable]) -> list[FoldJudged]:
         shared = fit_temperature(labels, scaled, fitted_on="the other folds")
         scores = np.array([shared.score(logit) for logit in scaled])
         calibration = shared.model_copy(update={"temperature": shared.temperature * scales[number]})
-        threshold = choose_threshold(labels, scores, chosen_on="the other folds")
+        threshold = choose_threshold(labels, scores, chosen_on="the other folds", **rule.model_dump())
         own = _calibrated(table, calibration, number=number)
         judged.append(
             FoldJudged(

@@ -22,8 +22,25 @@ from veriscope.types import CLASS_NAMES
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingData:
+    """All that a fit and its end are given. It holds no row of test, nor anything that leads to one: a checkpoint, a
+    threshold or a calibration can't be chosen on what isn't there."""
+
+    train: Manifest
+    val: Manifest
+    content_hash: str
+
+    @property
+    def class_weights(self) -> tuple[float, float]:
+        """Weights of real and fake that give both classes the same say: num_train / (2 * count)."""
+        counts = np.bincount(self.train.labels, minlength=2)
+        weights = counts.sum() / (2.0 * counts)
+        return float(weights[0]), float(weights[1])
+
+
+@dataclass(frozen=True, slots=True)
 class PreparedData:
-    """A manifest and its splits."""
+    """A manifest and its splits, test included: for the record of the split alone. A fit gets `for_training`."""
 
     manifest: Manifest
     cut: Cut
@@ -42,12 +59,9 @@ class PreparedData:
                 parts.append(f"{name} {counts[0]:,} + {counts[1]:,}")
         return ", ".join(parts) + f" ({CLASS_NAMES[0]} + {CLASS_NAMES[1]})"
 
-    @property
-    def class_weights(self) -> tuple[float, float]:
-        """Weights of real and fake that give both classes the same say: num_train / (2 * count)."""
-        counts = np.bincount(self.cut.train.labels, minlength=2)
-        weights = counts.sum() / (2.0 * counts)
-        return float(weights[0]), float(weights[1])
+    def for_training(self) -> TrainingData:
+        """Return what a fit may see."""
+        return TrainingData(train=self.cut.train, val=self.cut.val, content_hash=self.content_hash)
 
 
 def load_data(config: RunConfig) -> PreparedData:
@@ -127,11 +141,11 @@ class EpochPlan:
 class DetectionDataModule(pl.LightningDataModule):
     """Loaders of train and val. There is no test loader: a fit can't reach the test split."""
 
-    def __init__(self, config: RunConfig, parts: Cut, *, phase_index: int) -> None:
+    def __init__(self, config: RunConfig, data: TrainingData, *, phase_index: int) -> None:
         super().__init__()
         self._config = config
-        self._train = parts.train
-        self._val = parts.val
+        self._train = data.train
+        self._val = data.val
         # A phase counts its epochs from 0 again; its own seed keeps it from repeating the draws of the one before.
         self._seed = config.seed + 1000 * phase_index
 

@@ -16,50 +16,50 @@ from veriscope.config.schema import RunConfig
 from veriscope.data.manifest import Manifest
 from veriscope.data.sources import sources
 from veriscope.evaluation import plots
-from veriscope.evaluation.calibration import fit_temperature
 from veriscope.evaluation.judge import Judgement, judge
 from veriscope.evaluation.notices import bundle_notices
 from veriscope.evaluation.pictures import choose_rows, load_tiles, sheet
 from veriscope.evaluation.predictions import PredictionTable, TableMeta
-from veriscope.evaluation.threshold import choose_threshold
+from veriscope.evaluation.reliance import Reliance, reliance
+from veriscope.evaluation.selection import Selection, select
 from veriscope.files import write_text
 from veriscope.models.detector import Detector
 from veriscope.progress import say, tracked
 from veriscope.provenance import device_name, source_commit
 from veriscope.run_folder import RunFolder
-from veriscope.training.data import PreparedData
+from veriscope.training.data import TrainingData
 from veriscope.training.history import read_history
 from veriscope.training.loggers import RunLogger
 from veriscope.training.ood import fit_ood, only_what_is_fitted_on
-from veriscope.types import DEFAULT_THRESHOLD, Calibration
 
 MAIN_FIGURES = ("auroc", "ap", "accuracy", "balanced_accuracy", "eer", "log_loss", "brier")
 
 
 def finish_run(
-    config: RunConfig, folder: RunFolder, data: PreparedData, detector: Detector, *, logger: RunLogger, console: Console
+    config: RunConfig, folder: RunFolder, data: TrainingData, detector: Detector, *, logger: RunLogger, console: Console
 ) -> None:
     """Write `bundle/`, `validation/` and the pictures of the run, log them, and say what to type next."""
-    val = data.cut.val
+    val = data.val
     ood, scored = fit_ood(config, val, _score(config, val, detector), console=console)
-    calibration, table = _calibrate(config, data, scored)
-    threshold = choose_threshold(table.labels, table.scores, chosen_on=f"{config.data.name} val")
-    judgement = judge(table, thresholds={"default": DEFAULT_THRESHOLD, "val": threshold}, seed=config.seed)
+    chosen, table = _select(config, data, scored)
+    judgement = judge(table, thresholds=chosen.terms.thresholds, seed=config.seed)
+    trusted = reliance(table, judgement, terms=chosen.terms, no_band=chosen.no_band)
     bundle = save_bundle(
         folder.bundle,
         detector=detector,
-        calibration=calibration,
-        thresholds={"val": threshold},
+        calibration=chosen.terms.calibration,
+        thresholds=chosen.terms.thresholds,
+        unsure=chosen.terms.unsure,
         training=_facts(config, folder, data, judgement),
-        seen={"train": fingerprints(data.cut.train), "val": fingerprints(val)},
+        seen={"train": fingerprints(data.train), "val": fingerprints(val)},
         ood=ood,
         notices=bundle_notices(judgement, synthetic=config.data.kind == "synthetic"),
         overwrite=True,
     )
-    pictures = _write_validation(config, folder, bundle, table, judgement)
+    pictures = _write_validation(config, folder, bundle, table, judgement, trusted)
     figures = {f"final/{key}": judgement.metrics.get(key) for key in MAIN_FIGURES}
     logger.log_result(figures, pictures, bundle=folder.bundle, notices=bundle.notices)
-    _say(config, folder, judgement, notices=bundle.notices, console=console)
+    _say(config, folder, judgement, trusted, notices=bundle.notices, console=console)
 
 
 def _score(config: RunConfig, val: Manifest, detector: Detector) -> list[Scored]:
@@ -78,22 +78,24 @@ def _score(config: RunConfig, val: Manifest, detector: Detector) -> list[Scored]
     return list(tracked(answers, doing="judging val", total=len(val), shown=config.trainer.progress))
 
 
-def _calibrate(config: RunConfig, data: PreparedData, scored: list[Scored]) -> tuple[Calibration, PredictionTable]:
-    """Return the temperature fitted on val, and val's table with the scores that follow from it."""
-    val = data.cut.val
+def _select(config: RunConfig, data: TrainingData, scored: list[Scored]) -> tuple[Selection, PredictionTable]:
+    """Return what val chose, and val's table with the scores that follow from it."""
+    val = data.val
     logits = [answer.logit for answer in scored]
     known = np.array([logit is not None for logit in logits])
-    calibration = fit_temperature(
+    chosen = select(
         val.labels[known],
         np.array([logit for logit in logits if logit is not None]),
-        fitted_on=f"{config.data.name} val",
+        config=config,
+        name="val",
+        chosen_on=f"{config.data.name} val",
     )
     samples = [val.sample(index) for index in range(len(val))]
     table = PredictionTable.from_columns(
         [sample.path for sample in samples],
         labels=val.labels,
         logits=logits,
-        calibration=calibration,
+        calibration=chosen.terms.calibration,
         meta=TableMeta(data_name=config.data.name, subset="val", data_hash=data.content_hash),
         paths=[str(answer.path) for answer in scored],
         splits=["val"] * len(samples),
@@ -104,16 +106,16 @@ def _calibrate(config: RunConfig, data: PreparedData, scored: list[Scored]) -> t
         ood=[answer.ood for answer in scored],
         errors=[answer.error for answer in scored],
     )
-    return calibration, table
+    return chosen, table
 
 
-def _facts(config: RunConfig, folder: RunFolder, data: PreparedData, judgement: Judgement) -> TrainingFacts:
+def _facts(config: RunConfig, folder: RunFolder, data: TrainingData, judgement: Judgement) -> TrainingFacts:
     provenance = folder.load_provenance()
     return TrainingFacts(
         data_name=config.data.name,
         data_hash=data.content_hash,
-        num_train=len(data.cut.train),
-        num_val=len(data.cut.val),
+        num_train=len(data.train),
+        num_val=len(data.val),
         split=config.split.model_dump(mode="json"),
         seed=config.seed,
         commit=str(source_commit()) or None,
@@ -127,7 +129,12 @@ def _facts(config: RunConfig, folder: RunFolder, data: PreparedData, judgement: 
 
 
 def _write_validation(
-    config: RunConfig, folder: RunFolder, bundle: Bundle, table: PredictionTable, judgement: Judgement
+    config: RunConfig,
+    folder: RunFolder,
+    bundle: Bundle,
+    table: PredictionTable,
+    judgement: Judgement,
+    trusted: Reliance,
 ) -> dict[str, Path]:
     """Write table, figures and pictures of val; return the pictures' files by name."""
     thresholds = bundle.record.thresholds
@@ -135,7 +142,7 @@ def _write_validation(
     table.write(folder.validation)
     write_text(
         folder.validation / "figures.json",
-        json.dumps({**judgement.to_dict(), "notices": bundle.notices}, indent=2) + "\n",
+        json.dumps({**judgement.to_dict(), **trusted.to_dict(), "notices": bundle.notices}, indent=2) + "\n",
     )
     files: dict[str, Path] = {}
     for name, picture in plots.figures(table, thresholds, history=folder.history).items():
@@ -150,7 +157,13 @@ def _write_validation(
 
 
 def _say(
-    config: RunConfig, folder: RunFolder, judgement: Judgement, *, notices: tuple[str, ...], console: Console
+    config: RunConfig,
+    folder: RunFolder,
+    judgement: Judgement,
+    trusted: Reliance,
+    *,
+    notices: tuple[str, ...],
+    console: Console,
 ) -> None:
     auroc = judgement.free["auroc"]
     span = "" if auroc.interval is None else f" (95 % interval {auroc.interval.low:.3f} to {auroc.interval.high:.3f})"
@@ -160,7 +173,8 @@ def _say(
     bundle = override("bundle", folder.bundle)
     lines = [
         f"val AUROC {value}{span}",
-        "  checkpoint, temperature and threshold were chosen on val, so judge on other data:",
+        f"  {_unsure_text(trusted)}",
+        f"  checkpoint, {config.calibration.method} and threshold were chosen on val, so judge on other data:",
         f"  bundle: {folder.bundle}",
         f"  python evaluate.py {bundle} {data}",
         f"  veriscope predict {shlex.quote(str(folder.bundle))} PICTURE_OR_FOLDER",
@@ -168,3 +182,15 @@ def _say(
     lines[1:1] = [f"  {notice}" for notice in notices]
     for line in lines:
         say(console, line)
+
+
+def _unsure_text(trusted: Reliance) -> str:
+    if trusted.band is None:
+        return f"no verdict will be 'unsure': {trusted.no_band}"
+    band = trusted.band.band
+    if band.low == band.high:
+        return f"no verdict will be 'unsure': {band.accuracy:.1%} of those on val are right without"
+    return (
+        f"scores from {band.low:.3g} to {band.high:.3g} are called unsure ({1 - band.coverage:.1%} of val); "
+        f"{band.accuracy:.1%} of the other verdicts on val are right"
+    )

@@ -25,7 +25,7 @@ from veriscope.models.backbones import synchronise_batch_norm
 from veriscope.models.detector import Detector, build_detector
 from veriscope.models.precision import resolve_precision
 from veriscope.run_folder import PhaseResult, Progress, RunFolder
-from veriscope.training.data import DetectionDataModule, PreparedData
+from veriscope.training.data import DetectionDataModule, TrainingData
 from veriscope.training.finish import finish_run
 from veriscope.training.history import HistoryCallback
 from veriscope.training.launch import num_processes
@@ -73,7 +73,7 @@ def extra_callbacks(config: CallbacksConfig) -> list[pl.Callback]:
     return callbacks
 
 
-def run_training(config: RunConfig, folder: RunFolder, data: PreparedData) -> None:
+def run_training(config: RunConfig, folder: RunFolder, data: TrainingData) -> None:
     """Train every phase from where `folder` says the run is, then write the bundle and judge it on val.
 
     Runs once in each training process; rank 0 writes. Exactly repeatable on the CPU: the same configuration, data and
@@ -117,7 +117,7 @@ def _epochs_left(config: RunConfig, progress: Progress, phase: str) -> int:
 def _fit_phase(
     config: RunConfig,
     folder: RunFolder,
-    data: PreparedData,
+    data: TrainingData,
     module: DetectionModule,
     *,
     name: str,
@@ -155,7 +155,7 @@ def _fit_phase(
     try:
         trainer.fit(
             module,
-            datamodule=DetectionDataModule(config, data.cut, phase_index=phase_index),
+            datamodule=DetectionDataModule(config, data, phase_index=phase_index),
             ckpt_path=str(last) if last.is_file() else None,
             weights_only=True if last.is_file() else None,
         )
@@ -315,10 +315,10 @@ class LastCheckpoint(pl.Callback):
 class UnreadableCallback(pl.Callback):
     """Lists the images that can't be read in unreadable.csv, and stops when there are too many."""
 
-    def __init__(self, config: RunConfig, folder: RunFolder, data: PreparedData) -> None:
+    def __init__(self, config: RunConfig, folder: RunFolder, data: TrainingData) -> None:
         self._limit = config.data.max_unreadable
         self._file = folder.path / "unreadable.csv"
-        self._num_images = len(data.cut.train) + len(data.cut.val)
+        self._num_images = len(data.train) + len(data.val)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -145,7 +145,7 @@ def _run(
     try:
         if scale.processes == 1:
             with naming_the_way_on(folder), alone():
-                run_training(config, folder, data)
+                run_training(config, folder, data.for_training())
         else:
             launch_workers(folder.path, processes=num_processes(config.trainer), node=node)
     except KeyboardInterrupt:

@@ -37,7 +37,7 @@ def main() -> int:
     try:
         with naming_the_way_on(folder):
             config = folder.load_config()
-            run_training(config, folder, load_data(config))
+            run_training(config, folder, load_data(config).for_training())
     except VeriscopeError as error:
         # The parent says it, once for all ranks.
         _report(str(error))

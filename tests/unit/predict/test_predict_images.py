@@ -54,19 +54,26 @@ def test_the_threshold_itself_is_fake() -> None:
 def test_json_and_csv_can_be_read_back(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "bundle")
     stream = io.StringIO()
-    write_verdicts(VERDICTS, stream, form="json", bundle=bundle, threshold=THRESHOLD)
+    write_verdicts(VERDICTS, stream, form="json", bundle=bundle, terms=bundle.terms(), threshold=THRESHOLD)
     document = json.loads(stream.getvalue())
     assert [row["path"] for row in document["verdicts"]] == [v.path for v in VERDICTS]
-    assert document["verdicts"][0] == {"path": "a.png", "verdict": "fake", "score": 0.9, "logit": -2.5, "error": None}
+    assert document["verdicts"][0] == {
+        "path": "a.png",
+        "verdict": "fake",
+        "score": 0.9,
+        "logit": -2.5,
+        "error": None,
+        "unsure_because": None,
+    }
     assert document["threshold"] == THRESHOLD.model_dump()
     assert document["notices"] == ["Made for tests."]
     assert document["class_map"] == {"real": 0, "fake": 1}
     empty = io.StringIO()
-    write_verdicts([], empty, form="json", bundle=bundle, threshold=THRESHOLD)
+    write_verdicts([], empty, form="json", bundle=bundle, terms=bundle.terms(), threshold=THRESHOLD)
     assert json.loads(empty.getvalue())["verdicts"] == []
 
     stream = io.StringIO()
-    write_verdicts(VERDICTS, stream, form="csv", bundle=bundle, threshold=THRESHOLD)
+    write_verdicts(VERDICTS, stream, form="csv", bundle=bundle, terms=bundle.terms(), threshold=THRESHOLD)
     rows = list(csv.DictReader(io.StringIO(stream.getvalue())))
     assert [row["verdict"] for row in rows] == ["fake", "no verdict", "real"]
     assert rows[0]["logit"] == "-2.5", "a number is no formula"
@@ -86,7 +93,8 @@ def test_names_cannot_drive_a_terminal() -> None:
 
 
 def test_the_footer_says_what_the_verdicts_mean(tmp_path: Path) -> None:
-    line = footer(tiny_bundle(tmp_path / "b"), THRESHOLD)
+    bundle = tiny_bundle(tmp_path / "b")
+    line = footer(bundle, THRESHOLD, terms=bundle.terms())
     assert "\n" not in line
     for part in ("fake = 1", "fake from 0.4 on", "best balanced accuracy, chosen on val", "Made for tests."):
         assert part in line

@@ -1,0 +1,83 @@
+"""From a logit to a verdict: calibration, thresholds and unsure band, as they ship or corrected to a base rate."""
+
+from typing import NamedTuple
+
+from veriscope.bundle.record import BundleRecord
+from veriscope.errors import BundleError, nearest
+from veriscope.types import TUNED_THRESHOLDS, Calibration, Threshold, UnsureBand, preferred_name
+
+
+class Terms(NamedTuple):
+    """What turns a logit into a verdict."""
+
+    calibration: Calibration
+    thresholds: dict[str, Threshold]
+    unsure: UnsureBand | None
+
+    @property
+    def preferred(self) -> Threshold:
+        """The threshold that was chosen on data where there is one, else the default."""
+        return self.thresholds[preferred_name(self.thresholds)]
+
+    def threshold(self, name: str) -> Threshold:
+        """Return a threshold by name ('default', 'val', an ensemble's 'out_of_fold') or by value ('0.35').
+
+        Raises:
+            BundleError: no such name, and no number in [0, 1].
+
+        """
+        if name in self.thresholds:
+            return self.thresholds[name]
+        try:
+            return Threshold(value=float(name), rule="given by hand", chosen_on="none")
+        except ValueError:
+            names = sorted(self.thresholds)
+            raise BundleError(
+                f"threshold '{name}' is neither a number from 0 to 1 nor one of this bundle's. {nearest(name, names)}"
+            ) from None
+
+    def band(self, threshold: Threshold) -> UnsureBand | None:
+        """Return the unsure band around `threshold`; None where there is none, or it was chosen around another."""
+        if self.unsure is None or self.thresholds[self.unsure.threshold] != threshold:
+            return None
+        return self.unsure
+
+
+def terms(record: BundleRecord, *, base_rate: float | None = None) -> Terms:
+    """Return the record's terms; with `base_rate`, corrected to that share of fakes (Saerens et al. 2002).
+
+    Every score moves. A threshold that was chosen on data moves with them, and so does the band: they are cuts between
+    pictures, and what they catch and accuse doesn't depend on how many fakes there are. So their verdicts stay, and
+    with them the figures that were measured. 0.5, and a number given by hand, is a statement about the probability: it
+    stays what it is, and verdicts change.
+
+    Raises:
+        BundleError: the record doesn't say the share of fakes in the data of its calibration, or no share in (0, 1).
+
+    """
+    if base_rate is None:
+        return Terms(record.calibration, dict(record.thresholds), record.unsure)
+    if not 0 < base_rate < 1:
+        raise BundleError(f"a base rate is a share of fakes above 0 and below 1, not {base_rate:g}")
+    if record.calibration.fake_share is None:
+        raise BundleError(
+            "this bundle doesn't say how many of the pictures that calibrated it were fakes, so its scores can't "
+            f"be corrected to a base rate: veriscope {record.veriscope_version} didn't write it down, or there was "
+            "nothing to calibrate on. Train anew, or leave the base rate out."
+        )
+    calibration = record.calibration.at_base_rate(base_rate)
+    band = record.unsure
+    return Terms(
+        calibration,
+        {name: _moved(name, threshold, calibration) for name, threshold in record.thresholds.items()},
+        None
+        if band is None
+        else band.model_copy(update={"low": calibration.moved(band.low), "high": calibration.moved(band.high)}),
+    )
+
+
+def _moved(name: str, threshold: Threshold, calibration: Calibration) -> Threshold:
+    if name not in TUNED_THRESHOLDS:
+        return threshold
+    rule = f"{threshold.rule}; {threshold.value:.4g} before the correction to {calibration.base_rate:.4g} of fakes"
+    return threshold.model_copy(update={"value": calibration.moved(threshold.value), "rule": rule})
