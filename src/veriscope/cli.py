@@ -97,6 +97,13 @@ def _add_predict(commands: "Commands") -> None:
         metavar="SHARE",
         help="share of fakes among such pictures, as 0.05: scores are corrected to it (default: no correction)",
     )
+    parser.add_argument(
+        "--ood-threshold",
+        type=float,
+        metavar="SHARE",
+        help="stranger than this share of the validation pictures reads unsure; 1: nothing does (default: the "
+        "bundle's, 0.99 unless it was trained otherwise)",
+    )
     parser.add_argument("--no-unsure", action="store_true", help="call every picture real or fake, never unsure")
     parser.add_argument("--batch-size", type=_positive, default=32, metavar="N", help="images a pass (default: 32)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")

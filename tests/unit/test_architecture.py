@@ -19,6 +19,7 @@ HOMES = {
     "matplotlib": (
         "evaluation/plots.py",
         "evaluation/fold_plots.py",
+        "evaluation/ood_plots.py",
         "evaluation/report.py",
         "runs/fold_report.py",
         "runs/sweep_plots.py",

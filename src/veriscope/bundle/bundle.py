@@ -91,6 +91,11 @@ class Bundle:
             raise BundleError(f"'{file}' is missing or damaged; copy the whole folder again.")
         return read_seen(file)
 
+    @property
+    def strange_from(self) -> float | None:
+        """The `ood` from which its verdicts are unsure; None: it can't tell what is strange."""
+        return None if self.record.ood is None else self.record.ood.threshold
+
     def ood(self) -> OutOfDistribution | None:
         """Return what tells how strange a picture is to it (models.ood); None where the bundle holds nothing of it.
 

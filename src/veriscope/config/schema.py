@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from veriscope.config.crossval import CrossvalConfig
 from veriscope.config.judging import CalibrationConfig, OodConfig, ThresholdConfig, UnsureConfig
 from veriscope.config.targets import TargetSpec
 from veriscope.types import ClassName, Frozen, InputSpec, Positive, Split
@@ -318,15 +319,6 @@ class PathsConfig(Frozen):
     runs: Path = Field(description="folder that receives one folder a run")
     cache: Path = Field(description="folder for what can be made again, as the synthetic data")
     run_dir: Path | None = Field(default=None, description="this run's folder; null: a dated one under runs")
-
-
-class CrossvalConfig(Frozen):
-    """How a cross-validation (split=kfold without split.fold) runs its folds."""
-
-    workers: int | None = Field(
-        default=None, ge=1, description="folds side by side; null: as many as the GPUs allow, on the CPU one"
-    )
-    ensemble: bool = Field(default=False, description="also ship one bundle that averages the folds' logits")
 
 
 class RunConfig(Frozen):

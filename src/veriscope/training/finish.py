@@ -43,7 +43,8 @@ def finish_run(
     ood, scored = fit_ood(config, val, _score(config, val, detector), console=console)
     chosen, table = _select(config, data, scored)
     judgement = judge(table, thresholds=chosen.terms.thresholds, seed=config.seed)
-    trusted = reliance(table, judgement, terms=chosen.terms, no_band=chosen.no_band)
+    strange_from = None if ood is None else ood.threshold
+    trusted = reliance(table, judgement, terms=chosen.terms, no_band=chosen.no_band, strange_from=strange_from)
     bundle = save_bundle(
         folder.bundle,
         detector=detector,
