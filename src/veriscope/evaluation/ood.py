@@ -84,7 +84,7 @@ class OodFigures:
         parts = ", ".join(f"{row.name} {share_text(row.strange)}" for row in (*self.by_class, *self.by_generator))
         found = [
             f"Stranger to it than {100 * self.strange_from:.4g} % of its validation pictures, and so 'unsure': "
-            f"{share_text(self.strange)} of these ({parts}). Of pictures like validation's it would be about {expected}."
+            f"{share_text(self.strange)} of these ({parts}). Of pictures like validation's about {expected} would."
         ]
         if self.strange_from >= 1:
             found = ["Its bundle calls nothing strange (ood.threshold=1)."]

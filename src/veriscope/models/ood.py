@@ -5,7 +5,7 @@ The vector is the mean of each channel that the head reads (Detector.answer). nu
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -48,10 +48,14 @@ class Neighbours:
     bank: Array
     k: int
     distances: Floats
+    squares: Array = field(init=False, repr=False)  # taken anew for each batch they would cost more than the product
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "squares", np.square(self.bank).sum(axis=1))
 
     def distance(self, vector_BD: Array) -> Floats:
         """Return the distance to the k-th neighbour, 0 to 2."""
-        squared_BN = pairwise_squared(of_length_one(vector_BD), self.bank)
+        squared_BN = pairwise_squared(of_length_one(vector_BD), self.bank, other_squares=self.squares)
         kept: Floats = np.sqrt(np.partition(squared_BN, self.k - 1, axis=1)[:, self.k - 1].astype(np.float64))
         return kept
 
@@ -166,11 +170,10 @@ def of_length_one(vector_BD: Array) -> Array:
     return unit_BD
 
 
-def pairwise_squared(one_BD: Array, other_ND: Array) -> Array:
-    """Return the squared Euclidean distance of every pair, (B, N)."""
+def pairwise_squared(one_BD: Array, other_ND: Array, *, other_squares: Array) -> Array:
+    """Return the squared Euclidean distance of every pair, (B, N); `other_squares` (N,) are squared lengths."""
     squares_B1 = np.square(one_BD).sum(axis=1, keepdims=True)
-    squares_N = np.square(other_ND).sum(axis=1)
-    squared_BN: Array = np.maximum(squares_B1 + squares_N - 2 * (one_BD @ other_ND.T), 0)
+    squared_BN: Array = np.maximum(squares_B1 + other_squares - 2 * (one_BD @ other_ND.T), 0)
     return squared_BN
 
 

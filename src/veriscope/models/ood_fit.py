@@ -72,10 +72,10 @@ def _fit_neighbours(vector_ND: Array, *, k: int, groups: Groups) -> Fitted:
         )
     # Rounded before the distances are taken: they are those to what is stored.
     bank_ND = of_length_one(vector_ND).astype(np.float16).astype(np.float32)
-    distance_N = np.empty(len(bank_ND))
+    distance_N, squares_N = np.empty(len(bank_ND)), np.square(bank_ND).sum(axis=1)
     for start in range(0, len(bank_ND), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
-        squared = pairwise_squared(bank_ND[rows], bank_ND)
+        squared = pairwise_squared(bank_ND[rows], bank_ND, other_squares=squares_N)
         squared[groups[rows, None] == groups[None]] = np.inf
         distance_N[rows] = np.sqrt(np.partition(squared, k - 1, axis=1)[:, k - 1])
     return Fitted(Neighbours(bank=bank_ND, k=k, distances=np.sort(distance_N)), distance_N)
