@@ -15,6 +15,7 @@ import pytest
 from tests.helpers.bundles import tiny_bundle, write_pictures
 
 from veriscope.cli import main
+from veriscope.types import UnsureBand
 
 HEAVY = ("pytorch_lightning", "lightning", "hydra", "omegaconf", "wandb", "albumentations")
 
@@ -56,6 +57,69 @@ def test_thresholds_decide(bundle: str, tmp_path: Path, capsys: pytest.CaptureFi
         assert [row["verdict"] for row in rows] == [verdict] * 2
     assert main(["predict", bundle, str(tmp_path), "--threshold", "default"]) == 0
     assert "fake from 0.5 on (fixed)" in capsys.readouterr().err
+
+
+BAND = UnsureBand(
+    low=0.0, high=0.4, threshold="val", wanted_accuracy=0.95, coverage=0.8, accuracy=0.96, num_pictures=500,
+    chosen_on="val",
+)  # fmt: skip
+
+
+def test_a_band_gives_unsure_verdicts_in_every_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = str(tiny_bundle(tmp_path / "b", unsure=BAND).folder)
+    write_pictures(tmp_path / "in", 2)
+    # The tiny network's scores lie near 0.5; moved to where one picture of a thousand is fake, they lie in the band.
+    assert main(["predict", bundle, str(tmp_path / "in"), "--threshold", "1.0"]) == 0
+    out, err = capsys.readouterr()
+    assert "unsure" not in out, "the band is the val threshold's"
+    assert "No verdict is 'unsure'" in err
+    wide = str(tiny_bundle(tmp_path / "w", unsure=BAND.model_copy(update={"high": 1.0})).folder)
+    assert main(["predict", wide, str(tmp_path / "in"), "--csv"]) == 0
+    out, err = capsys.readouterr()
+    rows = list(csv.DictReader(out.splitlines()))
+    assert [(row["verdict"], row["unsure_because"]) for row in rows] == [
+        ("unsure", "the score is in the unsure band")
+    ] * 2
+    assert "0 fake, 0 real, 2 unsure." in err
+    assert "96.0% were right on val" in err
+    assert main(["predict", wide, str(tmp_path / "in"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [row["verdict"] for row in document["verdicts"]] == ["unsure"] * 2
+    assert document["unsure"]["coverage"] == 0.8
+    assert main(["predict", wide, str(tmp_path / "in")]) == 0
+    assert capsys.readouterr().out.startswith("unsure\t0.")
+    assert main(["predict", wide, str(tmp_path / "in"), "--no-unsure"]) == 0
+    assert "unsure" not in capsys.readouterr().out
+
+
+def test_a_base_rate_moves_scores_and_says_so(bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pictures(tmp_path / "in", 3)
+    assert main(["predict", bundle, str(tmp_path / "in"), "--base-rate", "0.05"]) == 2
+    assert "doesn't say how many of the pictures that calibrated it were fakes" in capsys.readouterr().err
+    known = str(tiny_bundle(tmp_path / "b", fake_share=0.5).folder)
+
+    def verdicts(*words: str) -> tuple[list[dict[str, object]], dict[str, object], str]:
+        assert main(["predict", known, str(tmp_path / "in"), "--json", *words]) == 0
+        out, err = capsys.readouterr()
+        document = json.loads(out)
+        return document["verdicts"], document["threshold"], err
+
+    plain, threshold, _ = verdicts()
+    rare, moved, said = verdicts("--base-rate", "0.05")
+    for before, after in zip(plain, rare, strict=True):
+        odds = before["score"] / (1 - before["score"]) / 19  # by hand: prior odds 1 to 19, not 1 to 1
+        assert after["score"] == pytest.approx(odds / (1 + odds))
+        assert (after["verdict"], after["logit"]) == (before["verdict"], before["logit"])
+    assert moved["value"] == pytest.approx(0.4 / 0.6 / 19 / (1 + 0.4 / 0.6 / 19))
+    assert threshold["value"] == 0.4
+    assert "Scores are corrected to a share of fakes of 0.05, as you stated" in said
+    assert "0.4 before the correction to 0.05 of fakes" in said
+    by_hand, kept, _ = verdicts("--base-rate", "0.05", "--threshold", "default")
+    assert kept["value"] == 0.5
+    assert {row["verdict"] for row in by_hand} == {"real"}
+    with pytest.raises(SystemExit) as caught:
+        main(["predict", known, str(tmp_path / "in"), "--base-rate", "5"])
+    assert caught.value.code == 2
 
 
 def test_output_file(bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

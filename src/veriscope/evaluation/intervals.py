@@ -113,7 +113,7 @@ class _Sample:
     them, and weighted ranks come from cumulative sums over the sorted rows. Blocks of draws are (draws, rows).
     """
 
-    def __init__(self, labels: Array, logits: Array, scores: Array, *, base_rate: float | None) -> None:
+    def __init__(self, labels: Array, logits: Array, scores: Array, *, base_rate: float | None = None) -> None:
         is_fake = np.asarray(labels) == FAKE
         logit, score = np.asarray(logits, dtype=np.float64), np.asarray(scores, dtype=np.float64)
         order = np.lexsort((score, logit))

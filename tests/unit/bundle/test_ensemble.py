@@ -93,15 +93,15 @@ def change(key: str, value: object) -> Callable[[dict], object]:
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        (change("format_version", 1), "format version 1 is that of one network"),
-        (lambda r: r.pop("ensemble"), "format version 2 is that of an ensemble"),
+        (change("format_version", 1), "format version 1 doesn't fit what it holds, which takes 2"),
+        (lambda r: r.pop("ensemble"), "format version 2 doesn't fit what it holds, which takes 1"),
         (lambda r: r["ensemble"]["members"].pop(), "is damaged at ensemble.members"),
         (
             lambda r: r["ensemble"]["members"][0].update(temperature=0.0),
             r"damaged at ensemble\.members\.0\.temperature",
         ),
         (lambda r: r["ensemble"]["members"][0].update(extra=1), r"damaged at ensemble\.members\.0\.extra"),
-        (change("format_version", 3), "has format version 3, this veriscope .* reads 1 and 2"),
+        (change("format_version", 4), "has format version 4, this veriscope .* reads 1 to 3"),
     ],
 )
 def test_a_damaged_record_is_refused(tmp_path: Path, damage: Callable[[dict], object], expected: str) -> None:

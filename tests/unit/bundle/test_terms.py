@@ -1,0 +1,82 @@
+"""What turns logits into verdicts: kept in bundles of every format version, corrected to a base rate."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.helpers.bundles import tiny_bundle
+
+from veriscope.bundle import load_bundle
+from veriscope.errors import BundleError
+from veriscope.types import Calibration, UnsureBand, name_verdict
+
+BAND = UnsureBand(
+    low=0.2, high=0.6, threshold="val", wanted_accuracy=0.95, coverage=0.8, accuracy=0.96, num_pictures=500,
+    chosen_on="val",
+)  # fmt: skip
+
+
+def text(folder: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+    return found
+
+
+def test_a_bundle_with_nothing_new_is_written_as_ever(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path / "b")
+    record = text(tmp_path / "b")
+    assert record["format_version"] == 1
+    assert record["calibration"] == {"temperature": 2.0, "fitted_on": "val"}
+    assert "unsure" not in record
+
+
+def test_what_an_earlier_program_would_judge_otherwise_has_a_version_that_it_refuses(tmp_path: Path) -> None:
+    saved = tiny_bundle(tmp_path / "b", unsure=BAND)
+    assert text(tmp_path / "b")["format_version"] == 3
+    assert load_bundle(tmp_path / "b") == saved
+    assert load_bundle(tmp_path / "b").record.unsure == BAND
+    card = (tmp_path / "b" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "scores from 0.2 to 0.6 (around threshold 'val'" in card
+    tiny_bundle(tmp_path / "share", fake_share=0.25)
+    assert text(tmp_path / "share")["format_version"] == 3
+    record = text(tmp_path / "b")
+    record["format_version"] = 1
+    (tmp_path / "b" / "bundle.json").write_text(json.dumps(record))
+    with pytest.raises(BundleError, match="format version 1 doesn't fit what it holds, which takes 3"):
+        load_bundle(tmp_path / "b")
+
+
+def test_a_band_belongs_to_its_threshold(tmp_path: Path) -> None:
+    terms = tiny_bundle(tmp_path / "b", unsure=BAND).terms()
+    assert terms.band(terms.threshold("val")) == BAND
+    assert terms.band(terms.threshold("default")) is None
+    assert terms.band(terms.threshold("0.4")) is None, "a number by hand is another threshold"
+    with pytest.raises(ValueError, match="belongs to the threshold 'other'"):
+        tiny_bundle(tmp_path / "c", unsure=BAND.model_copy(update={"threshold": "other"}))
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.05, 0.5, 0.9])
+def test_a_base_rate_moves_every_score_and_no_verdict_at_a_chosen_threshold(tmp_path: Path, rate: float) -> None:
+    bundle = tiny_bundle(tmp_path / "b", unsure=BAND, fake_share=0.4)
+    plain, moved = bundle.terms(), bundle.terms(base_rate=rate)
+    logits = np.linspace(-20, 20, 401)
+    scores = [[terms.calibration.score(logit) for logit in logits] for terms in (plain, moved)]
+    assert (np.diff(scores[1]) > 0).all(), "what ranked above still does"
+    verdicts = [
+        [name_verdict(score, threshold=terms.preferred.value, band=terms.band(terms.preferred)) for score in own]
+        for terms, own in zip((plain, moved), scores, strict=True)
+    ]
+    assert verdicts[0] == verdicts[1]
+    assert set(verdicts[0]) == {"real", "unsure", "fake"}
+    assert (scores[1][200] < scores[0][200]) == (rate < 0.4)
+    assert moved.thresholds["default"] == plain.thresholds["default"], "0.5 speaks of the probability"
+    assert moved.calibration.base_rate == rate
+    assert bundle.terms().calibration == bundle.calibration
+
+
+def test_a_base_rate_needs_the_share_that_it_corrects_from(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="Train anew, or leave the base rate out"):
+        tiny_bundle(tmp_path / "b").terms(base_rate=0.05)
+    with pytest.raises(BundleError, match="above 0 and below 1, not 1"):
+        tiny_bundle(tmp_path / "c", fake_share=0.5).terms(base_rate=1.0)
+    assert Calibration(fake_share=0.5).at_base_rate(0.1).at_base_rate(None).score(0.0) == 0.5
