@@ -62,11 +62,44 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"veriscope {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_compare(commands)
     _add_predict(commands)
     _add_summary(commands)
     _add_sweep(commands)
     _add_bench(commands)
     return parser
+
+
+def _add_compare(commands: "Commands") -> None:
+    parser = commands.add_parser(
+        "compare",
+        help="which of several models is better on the same pictures, and is it more than luck",
+        description="Compare evaluations of the same pictures with paired tests: DeLong for AUROC, McNemar for "
+        "accuracy, a paired bootstrap for the rest, corrected for the number of pairs (Holm).",
+        epilog="Exit code: 0 compared; 2 bad arguments, or tables of different pictures.",
+    )
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="[NAME=]PATH",
+        help="folder that evaluate.py wrote, its predictions.parquet, or a run (its validation, which are selected "
+        "figures); two or more",
+    )
+    parser.add_argument("--metric", default="auroc", metavar="KEY", help="what ranks them (default: auroc)")
+    parser.add_argument("--level", type=_level, default=0.95, metavar="0.xx", help="of intervals (default: 0.95)")
+    parser.add_argument(
+        "--draws", type=_draws, default=2000, metavar="N", help="bootstrap resamples, 100 or more (default: 2000)"
+    )
+    parser.add_argument("--seed", type=_not_negative, default=42, metavar="N", help="of the resamples (default: 42)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write compare.html, .png, .json, .csv there")
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of the tables")
+    parser.set_defaults(run=_compare)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from veriscope.evaluation.compare_output import run_compare
+
+    return run_compare(arguments)
 
 
 def _add_predict(commands: "Commands") -> None:
@@ -237,6 +270,20 @@ def _share(text: str) -> float:
     value = float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{value:g} is not between 0 and 1")
+    return value
+
+
+def _draws(text: str) -> int:
+    value = int(text)
+    if not 100 <= value <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{value} is not between 100 and 1,000,000")
+    return value
+
+
+def _level(text: str) -> float:
+    value = float(text)
+    if not 0.5 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0.5 and 1, as 0.95")
     return value
 
 

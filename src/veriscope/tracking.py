@@ -6,7 +6,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,21 +21,8 @@ from veriscope.progress import say
 WANDB_HOST = "api.wandb.ai"
 INIT_TIMEOUT_S = 45.0
 REACH_TIMEOUT_S = 3.0
-IN_USE_S = 60.0
 _ID_NAME = "wandb_id.txt"
 _EMPTY_BYTES = 7  # a .wandb file with its header alone: `wandb sync` stops at it
-
-
-def _once_free(init: Callable[..., Any], **arguments: Any) -> Any:
-    """Return `init(**arguments)`; after a while, where W&B still holds the run of a process that was just killed."""
-    deadline = time.monotonic() + IN_USE_S
-    while True:
-        try:
-            return init(**arguments)
-        except Exception as error:
-            if "is in use" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(2)
 
 
 @contextmanager
@@ -64,17 +51,18 @@ def wandb_run(
     if by_agent and offline:
         raise ConfigError(f"a W&B agent started this run, which can't be recorded ({reason}); the agent would wait")
     id_file = folder / _ID_NAME
-    known = id_file.read_text(encoding="utf-8").strip() if id_file.is_file() else ""
-    own_id = known or secrets.token_hex(4)
+    known = id_file.is_file()
     if not known and not by_agent:
-        write_text(id_file, own_id)  # before W&B hears of it: after a kill the run goes on under the same id
+        write_text(id_file, secrets.token_hex(4))  # before W&B hears of it: after a kill it goes on under the same id
     _drop_empty(folder)
-    run = _once_free(
-        wandb.init,
+    # A process that shares W&B's background service with the one that started it, as from a notebook or a W&B agent,
+    # can't go on with a run under its id when it was killed: the service holds that run until its own end.
+    os.environ.pop("WANDB_SERVICE", None)
+    run = wandb.init(
         # An agent names its runs' project and id by itself.
         project=None if by_agent else config.project,
         entity=None if by_agent else config.entity,
-        id=None if by_agent else own_id,
+        id=None if by_agent else id_file.read_text(encoding="utf-8").strip(),
         group=config.group,
         job_type=job_type or config.job_type,
         tags=list(config.tags),

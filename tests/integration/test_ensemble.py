@@ -135,6 +135,9 @@ def test_a_finished_cross_validation_gets_its_ensemble_afterwards(
     shutil.copytree(folder.path / "fold_0" / "bundle", folder.path / "fold_1" / "bundle")
     with pytest.raises(RunError, match=r"fold_1/bundle' is not the bundle that .* judged"):
         resume_crossval(config, folder)
+    shutil.rmtree(folder.path / "fold_1" / "bundle")
+    with pytest.raises(RunError, match=r"fold 1 is complete, but '.*fold_1/bundle' is gone. Put it back, or remove"):
+        resume_crossval(config, folder)
 
 
 @pytest.mark.slow

@@ -1,5 +1,8 @@
 """What the loggers really wrote, read back from their own files."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,3 +87,19 @@ def test_a_key_without_a_network_goes_offline(monkeypatch: pytest.MonkeyPatch) -
     offline, reason = wandb_offline(LoggerConfig(name="wandb"))
     assert offline
     assert "can't be reached" in reason
+
+
+@pytest.mark.slow
+def test_a_run_never_shares_the_wandb_service_of_the_process_that_started_it(tmp_path: Path) -> None:
+    """There a run that was killed stays in use, and can't go on under its id for as long as that process lives."""
+    script = (
+        "import sys, pathlib; from rich.console import Console; from veriscope.tracking import wandb_run;"
+        "from veriscope.config.schema import LoggerConfig\n"
+        "config = LoggerConfig(name='wandb', mode='offline')\n"
+        "with wandb_run(config, pathlib.Path(sys.argv[1]), facts={}, console=Console(stderr=True)): pass\n"
+    )
+    elsewhere = {**os.environ, "WANDB_SERVICE": f"3-{os.getpid()}-unix-{tmp_path}/service"}
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(command, env=elsewhere, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert wandb_records(tmp_path)

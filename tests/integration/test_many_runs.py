@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,10 +13,11 @@ from tests.helpers.wandb_files import wait_for, wandb_records
 from tests.integration.conftest import write_picture
 from tests.integration.runs import ROOT, Train, command, history, same, weights
 
+from veriscope.config.schema import RunConfig
 from veriscope.errors import RunError
 from veriscope.evaluation.predictions import PredictionTable
 from veriscope.run_folder import RunFolder
-from veriscope.runs.crossval import cross_validate, prepare_folds
+from veriscope.runs.crossval import cross_validate, prepare_folds, start_crossval
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +30,11 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def test_a_killed_cross_validation_goes_on_and_equals_single_folds(
-    pictures: Path, tmp_path: Path, train: Train
+    pictures: Path,
+    tmp_path: Path,
+    train: Train,
+    tiny_config: Callable[..., RunConfig],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "crossval"
     words = command(pictures, tmp_path / "runs", *FOLDS, f"paths.run_dir={folder}", "logger=wandb")
@@ -54,13 +60,11 @@ def test_a_killed_cross_validation_goes_on_and_equals_single_folds(
     alone = train(*FOLDS, "split.fold=1")
     assert same(weights(second), weights(alone))
 
-    again = subprocess.run(words, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
-    assert "all are complete" in again.stderr
-    other = subprocess.run(
-        [*words, "optim.lr=0.5"], cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True
-    )
-    assert (other.returncode, "optim.lr was 0.003, is 0.5" in other.stderr) == (2, True), other.stderr
+    said_again = (*FOLDS, f"paths.run_dir={folder}")
+    start_crossval(tiny_config(*said_again), overrides=words[2:], multirun_dir=None)
+    assert "all are complete" in capsys.readouterr().err
+    with pytest.raises(RunError, match=r"optim\.lr was 0\.003, is 0\.5"):
+        start_crossval(tiny_config(*said_again, "optim.lr=0.5"), overrides=words[2:], multirun_dir=None)
 
 
 def _training_in(folder: Path) -> bool:
@@ -146,9 +150,6 @@ def test_a_multirun_on_two_devices_is_expanded_once_and_survives_a_failed_point(
         ("0", "complete", 0.003), ("1", "unfinished", 1e30),
     ]  # fmt: skip
 
-    again = subprocess.run(words, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True)
-    assert "2 runs, one at a time; 1 is complete" in again.stderr
-
 
 def test_every_point_is_checked_before_the_first_starts(pictures: Path, tmp_path: Path) -> None:
     words = command(pictures, tmp_path / "runs", "-m", "optim.lr=0.1,-1", "seed=1,2")
@@ -170,7 +171,7 @@ def test_jobs_of_submitits_local_executor_become_a_cross_validation(pictures: Pa
     assert json.loads((sweep / "crossval.json").read_text())["num_folds"] == 2
     assert RunFolder(sweep / "0").load_config().logger.group == "jobs"
     assert RunFolder(sweep / "0").load_config().logger.job_type == "fold"
+    words.remove("hydra/launcher=local_jobs")  # the default finds them complete, and trains nothing again
     again = subprocess.run(words, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr  # complete: nothing is trained again
-    logs = "".join(file.read_text() for file in (sweep / ".submitit").rglob("*_log.err"))
-    assert logs.count("is complete") == 2
+    assert again.returncode == 0, again.stderr
+    assert "2 runs, one at a time; all are complete" in again.stderr

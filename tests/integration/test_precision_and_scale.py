@@ -74,11 +74,3 @@ def test_the_effective_batch_and_its_learning_rate_are_said_and_written_down(
     facts = json.loads((folder.path / "provenance.json").read_text(encoding="utf-8"))
     assert (facts["effective_batch_size"], facts["lr_factor"]) == (batch, factor)
     assert (facts["processes"], facts["nodes"]) == (1, 1)
-
-
-@pytest.mark.slow
-def test_two_processes_count_for_the_learning_rate(train: Train) -> None:
-    folder = train("trainer.devices=2", "++optim.lr_rule=linear", "trainer.max_epochs=1", "trainer.precision=bf16")
-    assert float(history(folder)[0]["lr"]) == pytest.approx(0.006)
-    facts = json.loads((folder.path / "provenance.json").read_text(encoding="utf-8"))
-    assert (facts["effective_batch_size"], facts["lr_factor"], facts["processes"]) == (16, 2.0, 2)

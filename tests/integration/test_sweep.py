@@ -128,13 +128,14 @@ def test_a_sweep_that_is_stopped_and_killed_loses_no_trial_and_does_none_twice(
 
 
 @pytest.mark.slow
-def test_a_failed_trial_is_recorded_and_the_sweep_goes_on_to_two_objectives(pictures: Path, tmp_path: Path) -> None:
+def test_a_failed_trial_is_recorded_and_the_sweep_goes_on_to_two_objectives(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "sweep"
     rates = "sweep.space.optim.lr={kind: choice, options: [1e30, 0.003]}"
     objectives = "sweep.objectives=[val/auroc,images_per_s]"
     # Seed 3 draws 1e30, 0.003, 0.003.
-    ended = run(sweep_command(pictures, folder, rates, objectives, "sweep.trials=3", "sweep.seed=3"))
-    assert ended.returncode == 0, ended.stderr
+    assert main(sweep_command(pictures, folder, rates, objectives, "sweep.trials=3", "sweep.seed=3")[3:]) == 0
     found = rows(folder)
     assert [row["state"] for row in found] == ["failed", "complete", "complete"]
     assert [row["optim.lr"] for row in found] == ["1e+30", "0.003", "0.003"]
@@ -146,11 +147,13 @@ def test_a_failed_trial_is_recorded_and_the_sweep_goes_on_to_two_objectives(pict
     fastest = max(("1", "2"), key=lambda number: float(found[int(number)]["images_per_s"]))
     summary = json.loads((folder / "sweep.json").read_text())
     assert [str(best["trial"]) for best in summary["best"]] == [fastest]
-    assert "no importance of val/auroc" in ended.stderr
+    assert "no importance of val/auroc" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_pruning_stops_the_process_of_a_trial_that_is_behind(pictures: Path, tmp_path: Path) -> None:
+def test_pruning_stops_the_process_of_a_trial_that_is_behind(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "sweep"
     words = (
         "sweep.space.optim.lr={kind: choice, options: [0.001, 1000.0]}",
@@ -160,12 +163,11 @@ def test_pruning_stops_the_process_of_a_trial_that_is_behind(pictures: Path, tmp
         "sweep.trials=2",
         "sweep.seed=3",  # draws 0.001, 1000
     )
-    ended = run(sweep_command(pictures, folder, *words))
-    assert ended.returncode == 0, ended.stderr
+    assert main(sweep_command(pictures, folder, *words)[3:]) == 0
     found = rows(folder)
     assert [row["optim.lr"] for row in found] == ["0.001", "1000.0"]
     assert [row["state"] for row in found] == ["complete", "pruned"]
-    assert "trial 1 is stopped after epoch" in ended.stderr
+    assert "trial 1 is stopped after epoch" in capsys.readouterr().err
     stopped = RunFolder(folder / "trial_001")
     assert 1 <= len(history(stopped)) < 15
     assert not stopped.bundle.exists()
@@ -178,13 +180,16 @@ def test_pruning_stops_the_process_of_a_trial_that_is_behind(pictures: Path, tmp
 
 
 @pytest.mark.slow
-def test_when_no_trial_comes_to_its_end_the_sweep_says_why(pictures: Path, tmp_path: Path) -> None:
+def test_when_no_trial_comes_to_its_end_the_sweep_says_why(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "sweep"
-    ended = run(sweep_command(pictures, folder, LR, "sweep.trials=1", "model.backbone.weights=nowhere.safetensors"))
-    assert ended.returncode == 2
-    assert "all trials failed, the last:" in ended.stderr
-    assert "nowhere.safetensors" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    words = sweep_command(pictures, folder, LR, "sweep.trials=1", "model.backbone.weights=nowhere.safetensors")
+    assert main(words[3:]) == 2
+    said = capsys.readouterr().err
+    assert "all trials failed, the last:" in said
+    assert "nowhere.safetensors" in said
+    assert "Traceback" not in said
     assert rows(folder)[0]["state"] == "failed"
 
 

@@ -17,6 +17,7 @@ HOMES = {
     "huggingface_hub": ("models/weights.py",),
     "wandb": ("tracking.py", "training/loggers.py"),
     "matplotlib": (
+        "evaluation/compare_plots.py",
         "evaluation/plots.py",
         "evaluation/fold_plots.py",
         "evaluation/ood_plots.py",

@@ -140,6 +140,44 @@ def render(
     reliance: Reliance | None = None,
 ) -> str:
     """Return the page. It loads nothing: pictures are inline, and its content policy forbids any request."""
+    return (
+        page_environment()
+        .get_template("report.html.j2")
+        .render(
+            judgement=judgement,
+            table=table,
+            facts=facts,
+            folds=folds,
+            reliance=[] if reliance is None else reliance.paragraphs(),
+            sheets=[]
+            if folds is None
+            else [(title, sheet_uri(file)) for title, file in folds.sheets if file.is_file()],
+            class_map=CLASS_MAP_TEXT,
+            class_names=CLASS_NAMES,
+            level=f"{LEVEL:.0%}".replace("%", " %"),
+            threshold_rows=_threshold_rows(judgement),
+            free_rows=_free_rows(judgement),
+            threshold_titles={name: threshold_title(name, value) for name, value in judgement.thresholds.items()},
+            degenerate=_any_degenerate(judgement),
+            figure_text=figure_text,
+            charts=[
+                (name, inline_svg(pictures[name]), text)
+                for name, text in (_CAPTIONS if folds is None else _FOLD_CAPTIONS).items()
+                if name in pictures
+            ],
+            wrong=[tile for tile in tiles if not tile.right],
+            right=[tile for tile in tiles if tile.right],
+            num_wrong=judgement.confusion[judgement.headline].fp + judgement.confusion[judgement.headline].fn,
+            max_unreadable=_MAX_UNREADABLE_SHOWN,
+            data_rows=_flat(facts.data),
+            bundle_rows=_flat(facts.bundle),
+            provenance_rows=_flat(facts.provenance),
+        )
+    )
+
+
+def page_environment() -> Environment:
+    """Return what renders veriscope's pages: autoescaped, an unknown name is an error; `style` is the report's CSS."""
     environment = Environment(
         loader=PackageLoader("veriscope.evaluation"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -147,34 +185,9 @@ def render(
     environment.filters["num"] = _number_text
     environment.filters["share"] = lambda value: UNDEFINED if value is None else f"{value:.1%}".replace("%", " %")
     environment.filters["score"] = score_text
-    return environment.get_template("report.html.j2").render(
-        judgement=judgement,
-        table=table,
-        facts=facts,
-        folds=folds,
-        reliance=[] if reliance is None else reliance.paragraphs(),
-        sheets=[] if folds is None else [(title, sheet_uri(file)) for title, file in folds.sheets if file.is_file()],
-        class_map=CLASS_MAP_TEXT,
-        class_names=CLASS_NAMES,
-        level=f"{LEVEL:.0%}".replace("%", " %"),
-        threshold_rows=_threshold_rows(judgement),
-        free_rows=_free_rows(judgement),
-        threshold_titles={name: threshold_title(name, value) for name, value in judgement.thresholds.items()},
-        degenerate=_any_degenerate(judgement),
-        figure_text=figure_text,
-        charts=[
-            (name, inline_svg(pictures[name]), text)
-            for name, text in (_CAPTIONS if folds is None else _FOLD_CAPTIONS).items()
-            if name in pictures
-        ],
-        wrong=[tile for tile in tiles if not tile.right],
-        right=[tile for tile in tiles if tile.right],
-        num_wrong=judgement.confusion[judgement.headline].fp + judgement.confusion[judgement.headline].fn,
-        max_unreadable=_MAX_UNREADABLE_SHOWN,
-        data_rows=_flat(facts.data),
-        bundle_rows=_flat(facts.bundle),
-        provenance_rows=_flat(facts.provenance),
-    )
+    report, _, _ = PackageLoader("veriscope.evaluation").get_source(environment, "report.html.j2")
+    environment.globals["style"] = Markup(report.partition("<style>")[2].partition("</style>")[0])
+    return environment
 
 
 def threshold_title(name: str, threshold: Threshold) -> str:

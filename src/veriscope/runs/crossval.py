@@ -27,7 +27,7 @@ from veriscope.runs.fold_report import write_fold_report
 from veriscope.runs.pool import Job
 from veriscope.runs.results import fold_folder, run_seconds
 from veriscope.runs.slots import slots
-from veriscope.standing import differences, standing
+from veriscope.standing import Standing, differences, standing
 from veriscope.tracking import record_whole
 from veriscope.types import CLASS_NAMES
 
@@ -185,7 +185,7 @@ def _run_folds(config: RunConfig, folder: RunFolder, *, overrides: Sequence[str]
     jobs, known_s = [], []
     for number in range(config.split.num_folds):
         fold = fold_folder(folder, number)
-        where = standing(fold, fold_config(config, number))
+        where = _standing_of(fold, config, number)
         if where == "complete":
             known_s.append(run_seconds(fold))
             say(console, f"fold {number} is complete ({duration(known_s[-1])})")
@@ -207,7 +207,27 @@ def _run_folds(config: RunConfig, folder: RunFolder, *, overrides: Sequence[str]
             f"kept; when this is mended, go on with: {folder.resume_command}"
         )
     for number in range(config.split.num_folds):
-        standing(fold_folder(folder, number), fold_config(config, number))  # conf/ may have been edited meanwhile
+        fold = fold_folder(folder, number)
+        if _standing_of(fold, config, number) != "complete":  # compared again: conf/ may have been edited meanwhile
+            raise RunError(
+                f"fold {number} ended without an error and isn't complete; see '{folder.path}/fold_{number}.log'"
+            )
+
+
+def _standing_of(fold: RunFolder, config: RunConfig, number: int) -> Standing:
+    """Return where a fold stands.
+
+    Raises:
+        RunError: it was begun under another configuration, or it is complete and its bundle is gone.
+
+    """
+    where = standing(fold, fold_config(config, number))
+    if where == "complete" and not fold.bundle.is_dir():
+        raise RunError(
+            f"fold {number} is complete, but '{fold.bundle}' is gone. Put it back, or remove '{fold.path}' to have the "
+            "fold trained again"
+        )
+    return where
 
 
 def fold_config(config: RunConfig, number: int) -> RunConfig:
