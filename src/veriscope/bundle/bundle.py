@@ -4,7 +4,8 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,9 +190,7 @@ def save_bundle(
     """
     _check_ensemble(detector, ensemble)
     _refuse_taken(folder, overwrite=overwrite)
-    temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:12]}.tmp"
-    try:
-        temporary.mkdir(parents=True)
+    with _whole_folder(folder) as temporary:
         save_file(_plain_state(detector), temporary / WEIGHTS_NAME, metadata={"format": "pt"})
         if seen is not None:
             write_seen(temporary / SEEN_NAME, seen)
@@ -213,11 +212,6 @@ def save_bundle(
         )
         (temporary / RECORD_NAME).write_text(record.to_json(), encoding="utf-8")
         (temporary / CARD_NAME).write_text(model_card(record), encoding="utf-8")
-        _move_into_place(temporary, folder)
-    except OSError as error:
-        raise BundleError(f"bundle '{folder}' can't be written: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return Bundle(folder=folder, record=record)
 
 
@@ -329,6 +323,25 @@ def _portable(config: ModelConfig) -> ModelConfig:
 def _refuse_taken(folder: Path, *, overwrite: bool) -> None:
     if folder.exists() and not (overwrite and is_bundle(folder)):
         raise BundleError(f"'{folder}' exists; a bundle is written into a new folder. Name another one.")
+
+
+@contextmanager
+def _whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder beside `folder` that takes its place when the block ends well, and goes when it doesn't.
+
+    Raises:
+        BundleError: it can't be written.
+
+    """
+    temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:12]}.tmp"
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        _move_into_place(temporary, folder)
+    except OSError as error:
+        raise BundleError(f"bundle '{folder}' can't be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _move_into_place(temporary: Path, folder: Path) -> None:
