@@ -4,6 +4,7 @@ from typing import Any
 
 from veriscope.config.evaluate import EvaluateConfig
 from veriscope.config.load import run_entry_point
+from veriscope.processes import end_with_parent
 
 
 def main(plain: dict[str, Any]) -> None:
@@ -14,4 +15,5 @@ def main(plain: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     run_entry_point("evaluate", EvaluateConfig, main)

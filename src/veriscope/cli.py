@@ -63,7 +63,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"veriscope {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_compare(commands)
+    _add_matrix(commands)
     _add_predict(commands)
+    _add_reproduce(commands)
     _add_summary(commands)
     _add_sweep(commands)
     _add_bench(commands)
@@ -100,6 +102,64 @@ def _compare(arguments: argparse.Namespace) -> int:
     from veriscope.evaluation.compare_output import run_compare
 
     return run_compare(arguments)
+
+
+def _add_matrix(commands: "Commands") -> None:
+    parser = commands.add_parser(
+        "matrix",
+        help="every detector on every data set, as one table and heat map",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=_MATRIX_TEXT,
+        epilog="Exit code: 0 done; 1 some cells failed, the others are done; 2 bad input; 130 interrupted, after what "
+        "is there was written up.",
+    )
+    parser.add_argument("bundles", nargs="*", metavar="BUNDLE", help="bundle or run folder, or LABEL=BUNDLE")
+    parser.add_argument("--data", nargs="+", action="extend", default=[], metavar="DATA", help="data sets, see above")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="words for every evaluate.py"
+    )
+    parser.add_argument(
+        "--metric",
+        choices=("auroc", "ap", "accuracy", "balanced_accuracy"),
+        default="auroc",
+        help="what the cells show (default: auroc); accuracies are at the threshold that each bundle brings along",
+    )
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="else a dated one under runs/matrix")
+    parser.add_argument(
+        "--workers", type=_positive, metavar="N", help="cells side by side (default: one a GPU, or one)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="list the commands, run nothing")
+    parser.add_argument(
+        "--from",
+        dest="from_folders",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FOLDER",
+        help="score nothing: make the table of the evaluations in or below these folders",
+    )
+    parser.set_defaults(run=_matrix)
+
+
+_MATRIX_TEXT = """\
+Judge every detector on every data set: does it know fakes, or only the data set that it was trained on? Each cell is
+one `python evaluate.py WORDS` process; one that is complete for the same bundle, pictures and settings is skipped.
+
+  veriscope matrix runs/A runs/B/bundle --data rvf10k gan_faces cifake
+  veriscope matrix stylegan=runs/A ... --data ...                LABEL= names a row, or a column, otherwise
+  veriscope matrix ... --data rvf10k:subset=val rvf10k:corruption=jpeg:75 folder:data.root=DIR
+                                      a file of conf/data, then what evaluate.py has to know of it: :KEY=VALUE
+  veriscope matrix ... --set paths.data=DIR device=cpu           words for every evaluate.py
+  veriscope matrix ... --output FOLDER                           go on there after Ctrl-C or kill -9; add rows, columns
+  veriscope matrix --from runs/evaluations                       the table of evaluations that are there
+"""
+
+
+def _matrix(arguments: argparse.Namespace) -> int:
+    from veriscope.runs.matrix import run_matrix
+
+    return run_matrix(arguments)
 
 
 def _add_predict(commands: "Commands") -> None:
@@ -157,6 +217,44 @@ def _predict(arguments: argparse.Namespace) -> int:
     from veriscope.predict.command import run_predict
 
     return run_predict(arguments)
+
+
+def _add_reproduce(commands: "Commands") -> None:
+    parser = commands.add_parser(
+        "reproduce",
+        help="train a recipe of the benchmarks, judge it, and say whether its known figures came out again",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=_REPRODUCE_TEXT,
+        epilog="Exit code: 0 every figure is inside; 1 some are outside; 2 bad input, or a training that failed.",
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="an entry of benchmarks/expected, or a .yaml file")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="where things lie on this machine"
+    )
+    parser.add_argument("--list", action="store_true", help="what can be reproduced, and what it costs")
+    parser.add_argument("--run", dest="run_folder", type=Path, metavar="FOLDER", help="check this run; train nothing")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="instead of runs/reproduce/NAME")
+    parser.add_argument("--dry-run", action="store_true", help="list the commands, run nothing")
+    parser.set_defaults(run=_reproduce)
+
+
+_REPRODUCE_TEXT = """\
+Train a recipe as its entry in benchmarks/expected says, judge it, and hold every figure against the known one. Said
+again, the same command goes on after Ctrl-C or kill -9.
+
+  veriscope reproduce --list
+  veriscope reproduce demo
+  veriscope reproduce texture_best --set paths.data=DIR model.backbone.weights=FILE
+                                            where things lie on this machine; nothing else may be changed
+  veriscope reproduce texture_best --run runs/MINE          check a run that is there
+  veriscope reproduce my_entry.yaml                         an entry of your own
+"""
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    from veriscope.runs.reproduce import run_reproduce
+
+    return run_reproduce(arguments)
 
 
 def _add_summary(commands: "Commands") -> None:

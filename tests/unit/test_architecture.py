@@ -23,10 +23,11 @@ HOMES = {
         "evaluation/ood_plots.py",
         "evaluation/report.py",
         "runs/fold_report.py",
+        "runs/matrix_picture.py",
         "runs/sweep_plots.py",
     ),
     "optuna": ("runs/study.py",),
-    "jinja2": ("evaluation/report.py",),
+    "jinja2": ("evaluation/report.py", "runs/matrix_page.py"),
     "fastapi": ("serving/",),
     "onnx": ("export/",),
 }

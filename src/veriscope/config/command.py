@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 _PLAIN = re.compile(r"[\w./:@%+-]+", re.ASCII)  # whatever Hydra makes of it: the schema knows the type
 _NAME = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
@@ -12,16 +13,17 @@ _MEANT_OTHERWISE = ("null", "true", "false", "nan", "inf", "on", "off", "yes", "
 
 
 ROOT = Path(__file__).resolve().parents[3]
+Program = Literal["train", "evaluate"]
 
 
-def train_command(words: Sequence[str]) -> list[str]:
-    """Return the process that `python train.py WORDS` is, for this interpreter and this checkout."""
-    return [sys.executable, str(ROOT / "train.py"), *words]
+def process_command(program: Program, words: Sequence[str]) -> list[str]:
+    """Return the process that `python train.py WORDS` (or evaluate.py) is, for this interpreter and this checkout."""
+    return [sys.executable, str(ROOT / f"{program}.py"), *words]
 
 
-def typed(words: Sequence[str]) -> str:
+def typed(words: Sequence[str], *, program: Program = "train") -> str:
     """Return the same command as a person types it: the `++` that makes every key settable is added again."""
-    return shlex.join(["python", "train.py", *(word.removeprefix("++") for word in words)])
+    return shlex.join(["python", f"{program}.py", *(word.removeprefix("++") for word in words)])
 
 
 def data_words(overrides: Sequence[str], *, name: str) -> str:

@@ -23,6 +23,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 from veriscope.config.command import ROOT
+from veriscope.config.evaluate import EvaluateConfig
 from veriscope.config.schema import RunConfig
 from veriscope.config.sweep import ParamConfig, SweepConfig, SweepRoot
 from veriscope.errors import (
@@ -264,6 +265,16 @@ def compose_run(overrides: Sequence[str]) -> RunConfig:
     plain = _compose("train", overrides, RunConfig)
     plain.pop("resume")
     return validate(RunConfig, plain)
+
+
+def compose_evaluation(overrides: Sequence[str]) -> EvaluateConfig:
+    """Return the evaluation that `python evaluate.py OVERRIDES` is.
+
+    Raises:
+        ConfigError: it is none.
+
+    """
+    return validate(EvaluateConfig, _compose("evaluate", overrides, EvaluateConfig))
 
 
 def compose_sweep(overrides: Sequence[str]) -> SweepConfig:

@@ -19,16 +19,17 @@ def run_all(
     *,
     slots: Sequence[Mapping[str, str]],
     estimate: Estimate,
-    num_epochs: int,
     stop_at_failure: bool,
     console: Console,
+    num_epochs: int | None = None,
 ) -> list[Ended]:
     """Run every job and return those that failed.
 
     With `stop_at_failure` none is started after a failure; what runs already goes on to its end, for its work counts.
+    `num_epochs` of each training gives an estimate after the first epoch; without it the first comes after a job.
     """
     say(console, estimate.before())
-    waiting, failed, timed = deque(jobs), list[Ended](), False
+    waiting, failed, timed = deque(jobs), list[Ended](), num_epochs is None
     with Pool(slots, console) as pool:
         while True:
             while waiting and pool.has_room and not (failed and stop_at_failure):
@@ -43,7 +44,7 @@ def run_all(
                     say(console, f"{ended.job.name} failed: {ended.reason} (all it said: {ended.job.log})")
                     failed.append(ended)
             epoch_s = None if timed or not pool.jobs else first_epoch_s(RunFolder(pool.jobs[0].folder))
-            if epoch_s is not None:
+            if epoch_s is not None and num_epochs is not None:
                 say(console, estimate.after_epoch(epoch_s, num_epochs=num_epochs))
                 timed = True
 
@@ -51,7 +52,7 @@ def run_all(
 def list_commands(jobs: Sequence[Job], *, console: Console) -> None:
     """Print what would be run, one line a job."""
     for job in jobs:
-        say(console, typed(job.words))
+        say(console, typed(job.words, program=job.program))
 
 
 def logger_words(logger: LoggerConfig, *, group: str, job_type: str) -> tuple[str, ...]:

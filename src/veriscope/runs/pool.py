@@ -17,7 +17,7 @@ from typing import Self
 
 from rich.console import Console
 
-from veriscope.config.command import train_command
+from veriscope.config.command import Program, process_command
 from veriscope.errors import printable
 from veriscope.processes import child_environment
 from veriscope.progress import say
@@ -29,12 +29,17 @@ GRACE_S = 20.0  # to close loggers and loaders in
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One `python train.py WORDS`, called `name` on the terminal, that trains in `folder`; its output goes to `log`."""
+    """One `python train.py WORDS`, or evaluate.py, called `name` on the terminal, that writes into `folder`.
+
+    Its output goes to `log`; of a `quiet` one nothing is shown, for its figures stand in a table of many.
+    """
 
     name: str
     words: tuple[str, ...]
     folder: Path
     log: Path
+    program: Program = "train"
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,7 @@ class Pool:
         with job.log.open("ab") as log:
             offset = log.tell()
             process = subprocess.Popen(
-                train_command(job.words),
+                process_command(job.program, job.words),
                 env={**child_environment(_own()), "PYTHONUNBUFFERED": "1", **slot},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -142,7 +147,9 @@ class Pool:
                 text = printable(line.rstrip())
                 if text.startswith("error: "):
                     running.said = text.removeprefix("error: ")
-                if text and not text.startswith(" "):  # a run's closing advice is about itself alone: the log has it
+                if (
+                    text and not text.startswith(" ") and not running.job.quiet
+                ):  # a run's closing advice is about itself alone: the log has it
                     say(self.console, f"{running.job.name} | {text}")
 
 

@@ -21,7 +21,7 @@ def console() -> Console:
 
 @pytest.fixture(autouse=True)
 def _scripts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "train_command", lambda words: [sys.executable, "-c", *words])
+    monkeypatch.setattr(module, "process_command", lambda program, words: [sys.executable, "-c", *words])
 
 
 def job(folder: Path, name: str, script: str) -> Job:

@@ -1,0 +1,205 @@
+"""A matrix of train sets and test sets: its cells, what counts in it, and what it says in words."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from veriscope.evaluation.judge import Figure
+from veriscope.evaluation.metrics import METRICS
+from veriscope.runs.evaluations import Evaluated
+
+MatrixMetric = Literal["auroc", "ap", "accuracy", "balanced_accuracy"]
+SHOWN: tuple[MatrixMetric, ...] = ("auroc", "ap", "accuracy", "balanced_accuracy")
+LABELS = {metric.key: metric.label for metric in METRICS}
+
+Status = Literal["scored", "failed", "left out", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One bundle on one data set. `own`: the bundle was trained on that data set, so that the figure tells nothing of
+    other data; `reason` says why there is no figure."""
+
+    status: Status
+    own: bool
+    evaluated: Evaluated | None = None
+    reason: str = ""
+
+    @property
+    def seen(self) -> bool:
+        """Whether pictures that are judged had a part in the training."""
+        return self.evaluated is not None and self.evaluated.exposure != "unseen"
+
+    @property
+    def counts(self) -> bool:
+        """Whether it tells how the detector does on data of another origin than its own."""
+        return self.status == "scored" and not self.own and not self.seen
+
+    @property
+    def tag(self) -> str:
+        """Which pictures they are, in a few characters: `own test, 500`, `all, 1,500`, `val, selected`."""
+        if self.evaluated is None:
+            return ""
+        part = self.evaluated.part
+        if self.seen:
+            return f"{part}, {'selected' if self.evaluated.exposure == 'selected' else 'TRAINED ON'}"
+        return f"{'own ' if self.own else ''}{part}, {self.evaluated.num_real + self.evaluated.num_fake:,}"
+
+    def figure(self, metric: MatrixMetric) -> Figure:
+        """Return its figure; undefined where there is none."""
+        return Figure(None, None) if self.evaluated is None else self.evaluated.figure(metric)
+
+    def guessing(self, metric: MatrixMetric) -> float:
+        """Return what guessing gets: 0.5; as accuracy the share of the larger class, as average precision that of the
+        fakes."""
+        if self.evaluated is None or metric in ("auroc", "balanced_accuracy"):
+            return 0.5
+        real, fake = self.evaluated.num_real, self.evaluated.num_fake
+        return (fake if metric == "ap" else max(real, fake)) / (real + fake)
+
+    def skill(self, metric: MatrixMetric) -> float | None:
+        """Return the figure on a scale from -1 (always wrong) through 0 (guessing) to 1 (always right)."""
+        value, guess = self.figure(metric).value, self.guessing(metric)
+        if value is None:
+            return None
+        room = 1 - guess if value >= guess else guess
+        return (value - guess) / room if room else 0.0
+
+    def no_better(self, metric: MatrixMetric) -> bool:
+        """Whether the interval doesn't rule out that guessing does as well."""
+        found = self.figure(metric)
+        return found.interval is not None and found.interval.low <= self.guessing(metric)
+
+    def worse(self, metric: MatrixMetric) -> bool:
+        """Whether the interval lies below guessing."""
+        found = self.figure(metric)
+        return found.interval is not None and found.interval.high < self.guessing(metric)
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """`cells[r][c]` is the bundle `rows[r]`, called after its training data, on the data `columns[c]`."""
+
+    metric: MatrixMetric
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: tuple[tuple[Cell, ...], ...]
+
+    def each(self) -> Iterator[tuple[str, str, Cell]]:
+        """Yield (row, column, cell), row by row."""
+        for row, cells in zip(self.rows, self.cells, strict=True):
+            for column, cell in zip(self.columns, cells, strict=True):
+                yield row, column, cell
+
+    @property
+    def worst(self) -> tuple[str, str, Cell] | None:
+        """The lowest figure among the cells that count."""
+        known = [(row, column, cell) for row, column, cell in self.each() if cell.counts and self._value(cell) >= 0]
+        return min(known, key=lambda one: self._value(one[2]), default=None)
+
+    def own_value(self, row: str) -> float | None:
+        """Return the row's figure on what was left out of its own training data."""
+        cells = self.cells[self.rows.index(row)]
+        known = [self._value(cell) for cell in cells if cell.own and not cell.seen]
+        return max((value for value in known if value >= 0), default=None)
+
+    def values(self, *, own: bool) -> list[float]:
+        """Return the figures of unseen pictures, of the bundles' own data sets or of others."""
+        cells = [cell for _, _, cell in self.each() if not cell.seen and cell.own == own]
+        return [value for value in map(self._value, cells) if value >= 0]
+
+    def _value(self, cell: Cell) -> float:
+        value = cell.figure(self.metric).value
+        return -1.0 if value is None else value
+
+
+def labelled(names: Sequence[str], *more: Sequence[str]) -> tuple[str, ...]:
+    """Return the names, each with as much of `more` as tells it from the others, and at last with a number."""
+    found = list(names)
+    for further in more:
+        twice = {name for name in found if found.count(name) > 1}
+        found = [f"{name}, {extra}" if name in twice else name for name, extra in zip(found, further, strict=True)]
+    for name in {name for name in found if found.count(name) > 1}:
+        for number, index in enumerate([i for i, other in enumerate(found) if other == name]):
+            found[index] = f"{name} ({number + 1})"
+    return tuple(found)
+
+
+def summary(matrix: Matrix) -> dict[str, Any]:
+    """Return the figures that sum the matrix up; None where no cell counts."""
+    own, elsewhere, worst = matrix.values(own=True), matrix.values(own=False), matrix.worst
+    cells = [cell for _, _, cell in matrix.each()]
+    return {
+        "own_mean": statistics.fmean(own) if own else None,
+        "num_own": len(own),
+        "elsewhere_mean": statistics.fmean(elsewhere) if elsewhere else None,
+        "num_elsewhere": len(elsewhere),
+        "num_like_guessing": sum(cell.counts and cell.no_better(matrix.metric) for cell in cells),
+        "num_seen": sum(cell.seen for cell in cells),
+        "worst": None
+        if worst is None
+        else {"row": worst[0], "column": worst[1], **worst[2].figure(matrix.metric)._asdict()},
+    }
+
+
+def sentences(matrix: Matrix) -> list[str]:
+    """Return the matrix in plain words, the main thing first."""
+    facts, name = summary(matrix), LABELS[matrix.metric]
+    found = []
+    if facts["num_elsewhere"]:
+        guess = facts["num_like_guessing"]
+        verb = "is" if guess == 1 else "are"
+        toss = f"; {guess} of them {verb} no better than guessing" if guess else ""
+        count = facts["num_elsewhere"]
+        found.append(f"On data sets that they were not trained on: mean {name} {facts['elsewhere_mean']:.3f} over "
+                     f"{count} {'cell' if count == 1 else 'cells'}{toss}.")  # fmt: skip
+    else:
+        found.append("No cell tells how a detector does on data of another origin than its own.")
+    found += _worst_sentence(matrix)
+    if facts["num_own"]:
+        count = facts["num_own"]
+        found.append(f"On what was left out of their own training data: mean {name} {facts['own_mean']:.3f} over "
+                     f"{count} {'cell' if count == 1 else 'cells'}.")  # fmt: skip
+    if facts["num_seen"]:
+        found.append(f"Hatched cells ({facts['num_seen']}) hold pictures that had a part in the training: too good, "
+                     "and in no mean.")  # fmt: skip
+    return found + _gaps(matrix)
+
+
+def _worst_sentence(matrix: Matrix) -> list[str]:
+    worst = matrix.worst
+    if worst is None:
+        return []
+    row, column, cell = worst
+    value, interval = cell.figure(matrix.metric)
+    assert value is not None  # `worst` is among the cells with a figure
+    own = matrix.own_value(row)
+    fall = f"falls from {own:.3f} on its own data to" if own is not None and own > value else "gets"
+    span = "" if interval is None else f" ({interval.low:.3f} to {interval.high:.3f})"
+    toss = ", no better than guessing" if cell.no_better(matrix.metric) else ""
+    toss = ", worse than guessing" if cell.worse(matrix.metric) else toss
+    return [f"Worst: trained on {row} it {fall} {value:.3f}{span} on {column}{toss}."]
+
+
+def _gaps(matrix: Matrix) -> list[str]:
+    """Return what is missing, and what keeps cells from being compared."""
+    cells = list(matrix.each())
+    texts: dict[Status, str] = {
+        "failed": "failed",
+        "left out": "empty, for no picture was left to judge on",
+        "missing": "not scored yet",
+    }
+    found = [
+        f"{number} {'cell' if number == 1 else 'cells'} {text}."
+        for status, text in texts.items()
+        if (number := sum(cell.status == status for _, _, cell in cells))
+    ]
+    mixed = []
+    for column in matrix.columns:
+        parts = {cell.evaluated.part for _, name, cell in cells if name == column and cell.evaluated is not None}
+        mixed += [column] * (len(parts) > 1)
+    if mixed:
+        found.append("A bundle is judged on what was left out of its own data, the others on all that the data offers: "
+                     f"the cells of {', '.join(mixed)} are not all of the same pictures.")  # fmt: skip
+    return found
