@@ -1,12 +1,13 @@
 """The test split can't be reached from a fit, and nothing that ships depends on it."""
 
-import gc
 import json
 import shutil
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import pytorch_lightning as pl
@@ -21,31 +22,43 @@ from veriscope.run_folder import RunFolder
 from veriscope.training.data import DetectionDataModule, PreparedData, TrainingData, load_data
 from veriscope.training.module import DetectionModule
 
-# What leads from any object to the whole interpreter, and so to everything.
-_PUBLIC = (type, type(gc), type(lambda: 0), type(gc.collect), property, classmethod, staticmethod)
+# Instances whose attributes are followed. Beyond them lies the interpreter, where everything leads to everything.
+_FOLLOWED = ("veriscope.", "torch.utils.data.", "pytorch_lightning.")
+
+
+def inside(thing: Any) -> Iterator[Any]:
+    """Yield what an object holds: items, attributes, slots, the columns of Arrow tables."""
+    if isinstance(thing, Mapping):
+        yield from thing.keys()
+        yield from thing.values()
+    elif isinstance(thing, list | tuple | set | frozenset | deque):
+        yield from thing
+    elif isinstance(thing, np.ndarray) and thing.dtype == object:
+        yield from thing.ravel().tolist()
+    elif isinstance(thing, pa.Table):
+        for column in thing.columns:
+            yield column.to_pylist()
+            # A dictionary keeps every word that it was made with, also of rows that are gone.
+            yield from (chunk.dictionary.to_pylist() for chunk in column.chunks if pa.types.is_dictionary(chunk.type))
+    elif type(thing).__module__.startswith(_FOLLOWED):
+        yield dict(getattr(thing, "__dict__", {}))
+        names = [name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
+        yield [getattr(thing, name) for name in names if hasattr(thing, name)]
 
 
 def texts_in(start: object) -> set[str]:
-    """Return every text that can be reached from `start` by attributes, items, and columns of Arrow tables."""
+    """Return every text that can be reached from `start`."""
     found: set[str] = set()
     seen: set[int] = set()
-    left: list[Any] = [start]
-    kept = []  # ids are only unique among the living
+    left, kept = [start], []  # kept: ids are only unique among the living
     while left:
         thing = left.pop()
-        if id(thing) in seen or isinstance(thing, _PUBLIC):
-            continue
-        seen.add(id(thing))
-        kept.append(thing)
-        if isinstance(thing, str):
-            found.add(thing)
-        elif isinstance(thing, pa.Table):
-            for column in thing.columns:
-                left.extend(column.to_pylist())
-                # A dictionary keeps every word that it was made with, also of rows that are gone.
-                left.extend(chunk.dictionary.to_pylist() for chunk in column.chunks if hasattr(chunk, "dictionary"))
-        else:
-            left.extend(gc.get_referents(thing))
+        if isinstance(thing, str | Path):
+            found.add(str(thing))
+        elif id(thing) not in seen:
+            seen.add(id(thing))
+            kept.append(thing)
+            left.extend(inside(thing))
     return found
 
 

@@ -137,10 +137,11 @@ def _verdict_rows(record: BundleRecord) -> dict[str, str]:
 
 def _band(band: UnsureBand) -> str:
     if band.low == band.high:
-        return f"never: {band.accuracy:.1%} of the verdicts on {band.chosen_on} are right without"
+        return f"never: {100 * band.accuracy:.1f} % of the verdicts on {band.chosen_on} are right without"
     return (
         f"scores from {band.low:.4g} to {band.high:.4g} (around threshold '{band.threshold}'; chosen on: "
-        f"{band.chosen_on}, where {1 - band.coverage:.1%} are unsure and {band.accuracy:.1%} of the others right)"
+        f"{band.chosen_on}, where {100 - 100 * band.coverage:.1f} % are unsure and {100 * band.accuracy:.1f} % of the "
+        "others right)"
     )
 
 

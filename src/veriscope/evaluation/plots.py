@@ -165,7 +165,7 @@ def reliability_picture(table: PredictionTable) -> Picture:
         axes.plot(x, y, color=colour, linewidth=1.2, linestyle=line, marker=marker, markersize=3, label=text)
         axes.scatter(x, y, s=12 + 150 * counts / counts.max(), color=colour, marker=marker, alpha=0.8)
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="mean score in the bin", ylabel="share of fakes in the bin")
-    axes.legend(loc="upper left")
+    axes.legend(loc="best")
     return picture
 
 

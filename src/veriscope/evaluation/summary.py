@@ -34,6 +34,8 @@ def print_summary(
     """Print warnings, the verdict, the main figures at every threshold, how far they can be relied on, and where the
     report and the rest lie."""
     console.print(f"[bold]{escape(facts.title)}[/]: {escape(facts.subset)}", highlight=False, soft_wrap=True)
+    if table.meta.base_rate is not None:
+        say(console, f"Scores are corrected to a share of fakes of {table.meta.base_rate:.4g}, as stated.")
     for text in facts.warnings:
         console.print(f"[bold red]Don't trust these figures.[/] {escape(text)}", highlight=False, soft_wrap=True)
     for text in facts.notices:

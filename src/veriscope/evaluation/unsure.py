@@ -142,7 +142,7 @@ class BandFigures:
         if band.low == band.high:
             return [
                 f"No score is called unsure: on {band.chosen_on} verdicts were right often enough without "
-                f"({band.accuracy:.1%}, wanted {band.wanted_accuracy:g})."
+                f"({100 * band.accuracy:.1f} %, wanted {band.wanted_accuracy:g})."
             ]
         unsure = Figure(None, None)
         if self.coverage.value is not None and self.coverage.interval is not None:
@@ -154,8 +154,8 @@ class BandFigures:
             f"{share_text(self.fake_right)} of 'fake'. Of the unsure ones the threshold would get "
             f"{share_text(self.accuracy_inside)} right.",
             f"The band was chosen on {band.chosen_on} ({band.num_pictures:,} pictures), for {band.wanted_accuracy:g}: "
-            f"there {1 - band.coverage:.1%} were unsure and {band.accuracy:.1%} of the others right. On other pictures "
-            "that is no promise.",
+            f"there {100 - 100 * band.coverage:.1f} % were unsure and {100 * band.accuracy:.1f} % of the others "
+            "right. On other pictures that is no promise.",
         ]
 
 

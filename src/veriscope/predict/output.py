@@ -65,8 +65,8 @@ def footer(
     lines = [f"{CLASS_MAP_TEXT}; fake from {threshold.value:.4g} on ({origin})."]
     if band is not None and band.low < band.high:
         lines.append(
-            f"Unsure: scores from {band.low:.4g} to {band.high:.4g}; of the other verdicts {band.accuracy:.1%} were "
-            f"right on {band.chosen_on}, which chose the band."
+            f"Unsure: scores from {band.low:.4g} to {band.high:.4g}; of the other verdicts "
+            f"{100 * band.accuracy:.1f} % were right on {band.chosen_on}, which chose the band."
         )
     elif band is None and terms.unsure is not None and terms.unsure.low < terms.unsure.high:
         lines.append("No verdict is 'unsure': the bundle's band is left out, or belongs to another threshold.")

@@ -190,8 +190,8 @@ def _unsure_text(trusted: Reliance) -> str:
         return f"no verdict will be 'unsure': {trusted.no_band}"
     band = trusted.band.band
     if band.low == band.high:
-        return f"no verdict will be 'unsure': {band.accuracy:.1%} of those on val are right without"
+        return f"no verdict will be 'unsure': {100 * band.accuracy:.1f} % of those on val are right without"
     return (
-        f"scores from {band.low:.3g} to {band.high:.3g} are called unsure ({1 - band.coverage:.1%} of val); "
-        f"{band.accuracy:.1%} of the other verdicts on val are right"
+        f"scores from {band.low:.3g} to {band.high:.3g} are called unsure ({100 - 100 * band.coverage:.1f} % of val); "
+        f"{100 * band.accuracy:.1f} % of the other verdicts on val are right"
     )

@@ -16,11 +16,12 @@ from veriscope.config.schema import DataConfig, PathsConfig, SplitConfig
 from veriscope.data.sources import load_manifest
 from veriscope.data.splits import cut
 from veriscope.errors import BundleError, DataError, RunError, VeriscopeError
+from veriscope.evaluation.metrics import auroc
 from veriscope.evaluation.predictions import PredictionTable
 from veriscope.evaluation.run import run_evaluation
 from veriscope.evaluation.subset import choose_subset
 from veriscope.models.detector import build_detector
-from veriscope.types import Calibration, Threshold
+from veriscope.types import Calibration, Threshold, UnsureBand
 
 
 def pictures(root, num_each=8, splits=("",), seed=0):
@@ -40,7 +41,7 @@ def data_config(root, **more):
     return DataConfig(name="toy", kind="folder", root=root, batch_size=8, num_workers=0, **more)
 
 
-def bundle_for(folder, manifest, split=None, seen=None):
+def bundle_for(folder, manifest, split=None, seen=None, fake_share=None, unsure=None):
     torch.manual_seed(0)
     facts = TrainingFacts(
         data_name="toy",
@@ -56,7 +57,8 @@ def bundle_for(folder, manifest, split=None, seen=None):
     return save_bundle(
         folder,
         detector=build_detector(model_config(), load_weights=False),
-        calibration=Calibration(temperature=1.5, fitted_on="toy val"),
+        calibration=Calibration(temperature=1.5, fitted_on="toy val", fake_share=fake_share),
+        unsure=unsure,
         thresholds={"val": Threshold(value=0.4, rule="youden", chosen_on="toy val")},
         training=facts,
         seen=seen,
@@ -92,6 +94,44 @@ def evaluate(tmp_path, data, **more):
         return run_evaluation(
             config, output_dir=tmp_path / "out", provenance={"commit": "abc"}, console=Console(file=file, width=120)
         )
+
+
+def test_an_evaluation_at_a_base_rate_measures_band_oracle_and_precision(place, no_curves):
+    tmp_path, data, manifest, _ = place
+    with pytest.raises(BundleError, match="can't be corrected to a base rate"):
+        evaluate(tmp_path, data, base_rate=0.05)
+    shutil.rmtree(tmp_path / "run")
+    band = UnsureBand(
+        low=0.1, high=0.9, threshold="val", wanted_accuracy=0.95, coverage=0.5, accuracy=0.96, num_pictures=90,
+        chosen_on="toy val",
+    )  # fmt: skip
+    bundle = bundle_for(tmp_path / "run" / "bundle", manifest, fake_share=0.5, unsure=band)
+    found = evaluate(tmp_path, data, base_rate=0.05)
+    table = PredictionTable.read(found.folder)
+    assert table.meta.base_rate == 0.05
+    plain = np.array([bundle.calibration.score(logit) for logit in table.logits])
+    np.testing.assert_allclose(table.scores, plain / (plain + 19 * (1 - plain)))
+    report = json.loads((found.folder / "report.json").read_text())
+    val = report["thresholds"]["val"]
+    assert val["value"] == pytest.approx(0.4 / (0.4 + 19 * 0.6))
+    assert val["confusion"]["tp"] == int(np.sum((plain >= 0.4) & (table.labels == 1))), "verdicts stay"
+    assert report["metrics"]["auroc"]["value"] == pytest.approx(auroc(table.labels, plain)), "rankings stay"
+    assert report["base_rate"]["stated"] == 0.05
+    assert report["base_rate"]["of_calibration_data"] == 0.5
+    assert set(report["base_rate"]["thresholds"]["val"]) == {"precision", "real_right", "called_fake"}
+    inside = np.mean((plain >= 0.1) & (plain < 0.9))
+    assert report["unsure"]["coverage"]["value"] == pytest.approx(1 - inside)
+    assert report["oracle"]["note"] == "oracle (threshold chosen on the judged pictures; not attainable)"
+    raw = 1 / (1 + np.exp(-table.logits))
+    assert report["uncalibrated"]["brier"]["value"] == pytest.approx(
+        0.05 * np.mean((1 - raw[table.labels == 1]) ** 2) + 0.95 * np.mean(raw[table.labels == 0] ** 2)
+    )
+    page = (found.folder / "report.html").read_text()
+    said = (tmp_path / "console.txt").read_text()
+    for words in ("corrected to a share of fakes of", "are called unsure", "not attainable"):
+        assert words in page
+        assert words in said
+    assert said.index("not attainable") > said.index("Accuracy"), "apart, and after the figures that can be had"
 
 
 def test_a_whole_evaluation_on_the_part_that_training_left_alone(place):
