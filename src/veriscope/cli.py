@@ -191,11 +191,7 @@ def _add_predict(commands: "Commands") -> None:
         help="share of fakes among such pictures, as 0.05: scores are corrected to it (default: no correction)",
     )
     parser.add_argument(
-        "--ood-threshold",
-        type=float,
-        metavar="SHARE",
-        help="stranger than this share of the validation pictures reads unsure; 1: nothing does (default: the "
-        "bundle's, 0.99 unless it was trained otherwise)",
+        "--ood-threshold", type=float, metavar="SHARE", help="stranger than this share of val: unsure (1: never)"
     )
     parser.add_argument("--no-unsure", action="store_true", help="call every picture real or fake, never unsure")
     parser.add_argument("--batch-size", type=_positive, default=32, metavar="N", help="images a pass (default: 32)")
