@@ -231,7 +231,8 @@ def name_verdict(score: float, *, threshold: float, band: UnsureBand | None) -> 
 class Verdict:
     """The answer for one picture. `label` is None, and `error` the reason, where there is no verdict.
 
-    `unsure_because` says in a few words why a verdict is 'unsure'; None for the others.
+    `unsure_because` says in a few words why a verdict is 'unsure'; None for the others. `ood`: the share of validation
+    pictures that are less strange to the model (models.ood); None where it can't tell.
     """
 
     path: str
@@ -241,3 +242,4 @@ class Verdict:
     threshold: float
     error: str | None = None
     unsure_because: str | None = None
+    ood: float | None = None

@@ -124,7 +124,7 @@ def test_other_test_pictures_and_labels_ship_the_same_detector(train: Train, pic
         assert len(whole_data) == 64
         return (
             (folder.bundle / "weights.safetensors").read_bytes(),
-            (folder.bundle / "seen.safetensors").read_bytes(),
+            (folder.bundle / "seen.safetensors").read_bytes() + (folder.bundle / "ood.safetensors").read_bytes(),
             record,
             figures,
         )
@@ -137,4 +137,5 @@ def test_other_test_pictures_and_labels_ship_the_same_detector(train: Train, pic
     assert one[2]["thresholds"]["val"]["rule"] == "largest accuracy"
     assert one[2]["thresholds"]["val"]["chosen_on"] == "folder val"
     assert one[2]["format_version"] == 3
+    assert one[2]["ood"]["num_pictures"] == 21
     assert set(one[3]["uncalibrated"]) == {"ece", "brier", "log_loss"}

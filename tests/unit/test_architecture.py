@@ -20,6 +20,7 @@ HOMES = {
         "evaluation/compare_plots.py",
         "evaluation/plots.py",
         "evaluation/fold_plots.py",
+        "evaluation/ood_plots.py",
         "evaluation/report.py",
         "evaluation/robustness_plots.py",
         "evaluation/robustness_report.py",

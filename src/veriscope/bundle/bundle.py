@@ -4,7 +4,8 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from veriscope.bundle.record import (
     VERDICT_FORMAT_VERSION,
     BundleRecord,
     EnsembleFacts,
+    OodFacts,
     TrainingFacts,
     format_version,
 )
@@ -32,11 +34,13 @@ from veriscope.errors import BundleError, ModelError
 from veriscope.models.backbones import describe_weights
 from veriscope.models.detector import build_detector
 from veriscope.models.ensemble import AnyDetector, Ensemble
+from veriscope.models.ood import Ood, OutOfDistribution, read_ood, write_ood
 from veriscope.types import DEFAULT_THRESHOLD, Calibration, InputSpec, Threshold, UnsureBand
 
 WEIGHTS_NAME = "weights.safetensors"
 RECORD_NAME = "bundle.json"
 SEEN_NAME = "seen.safetensors"
+OOD_NAME = "ood.safetensors"
 CARD_NAME = "MODEL_CARD.md"
 
 __all__ = ["Bundle", "BundleRecord", "TrainingFacts", "load_bundle", "save_bundle"]
@@ -87,6 +91,25 @@ class Bundle:
         if not file.is_file() or file_sha256(file) != self.record.seen_sha256:
             raise BundleError(f"'{file}' is missing or damaged; copy the whole folder again.")
         return read_seen(file)
+
+    @property
+    def strange_from(self) -> float | None:
+        """The `ood` from which its verdicts are unsure; None: it can't tell what is strange."""
+        return None if self.record.ood is None else self.record.ood.threshold
+
+    def ood(self) -> OutOfDistribution | None:
+        """Return what tells how strange a picture is to it (models.ood); None where the bundle holds nothing of it.
+
+        Raises:
+            BundleError: the file is missing or damaged.
+
+        """
+        if self.record.ood is None:
+            return None
+        file = self.folder / OOD_NAME
+        if not file.is_file() or file_sha256(file) != self.record.ood.sha256:
+            raise BundleError(f"'{file}' is missing or damaged; copy the whole folder again.")
+        return read_ood(file)
 
     def threshold(self, name: str) -> Threshold:
         """Return a threshold by name or by value; see Terms.threshold."""
@@ -140,6 +163,7 @@ def save_bundle(
     training: TrainingFacts,
     unsure: UnsureBand | None = None,
     seen: Mapping[str, Fingerprints] | None = None,
+    ood: Ood | None = None,
     ensemble: EnsembleFacts | None = None,
     notices: tuple[str, ...] = (),
     overwrite: bool = False,
@@ -154,6 +178,7 @@ def save_bundle(
         training: where the weights come from.
         unsure: the band of scores that are called unsure; None: none.
         seen: fingerprints of the pictures of 'train' and 'val' (bundle.seen).
+        ood: what tells how strange a picture is to it; None: nothing does.
         ensemble: where `detector` is an Ensemble, which bundle.ensemble saves.
         notices: sentences shown wherever figures or verdicts are.
         overwrite: replace a bundle that lies there. Any other folder is left alone.
@@ -165,14 +190,12 @@ def save_bundle(
     """
     _check_ensemble(detector, ensemble)
     _refuse_taken(folder, overwrite=overwrite)
-    temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:12]}.tmp"
-    try:
-        temporary.mkdir(parents=True)
+    with _whole_folder(folder) as temporary:
         save_file(_plain_state(detector), temporary / WEIGHTS_NAME, metadata={"format": "pt"})
         if seen is not None:
             write_seen(temporary / SEEN_NAME, seen)
         record = BundleRecord(
-            format_version=format_version(calibration, ensemble=ensemble, unsure=unsure),
+            format_version=format_version(calibration, ensemble=ensemble, unsure=unsure, ood=ood),
             veriscope_version=__version__,
             model=_portable(detector.config),
             calibration=calibration,
@@ -183,16 +206,12 @@ def save_bundle(
             num_parameters=detector.num_parameters,
             initial_weights=describe_weights(detector.config.backbone),
             seen_sha256=None if seen is None else file_sha256(temporary / SEEN_NAME),
+            ood=_write_ood(temporary / OOD_NAME, ood),
             ensemble=ensemble,
             notices=notices,
         )
         (temporary / RECORD_NAME).write_text(record.to_json(), encoding="utf-8")
         (temporary / CARD_NAME).write_text(model_card(record), encoding="utf-8")
-        _move_into_place(temporary, folder)
-    except OSError as error:
-        raise BundleError(f"bundle '{folder}' can't be written: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return Bundle(folder=folder, record=record)
 
 
@@ -274,6 +293,20 @@ def _check_ensemble(detector: AnyDetector, facts: EnsembleFacts | None) -> None:
         raise ValueError(f"the record of an ensemble has to name its temperatures {divisors}")
 
 
+def _write_ood(file: Path, ood: Ood | None) -> OodFacts | None:
+    """Write the file and return what the record says of it; None, and no file, of none."""
+    if ood is None:
+        return None
+    write_ood(file, ood.reference)
+    return OodFacts(
+        sha256=file_sha256(file),
+        method=ood.method,
+        threshold=ood.threshold,
+        num_pictures=ood.reference.num_pictures,
+        fitted_on=ood.fitted_on,
+    )
+
+
 def _plain_state(detector: AnyDetector) -> dict[str, Tensor]:
     """Return the state as contiguous CPU tensors that share no memory, as safetensors wants them."""
     return {name: value.detach().cpu().clone().contiguous() for name, value in detector.state_dict().items()}
@@ -290,6 +323,25 @@ def _portable(config: ModelConfig) -> ModelConfig:
 def _refuse_taken(folder: Path, *, overwrite: bool) -> None:
     if folder.exists() and not (overwrite and is_bundle(folder)):
         raise BundleError(f"'{folder}' exists; a bundle is written into a new folder. Name another one.")
+
+
+@contextmanager
+def _whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder beside `folder` that takes its place when the block ends well, and goes when it doesn't.
+
+    Raises:
+        BundleError: it can't be written.
+
+    """
+    temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:12]}.tmp"
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        _move_into_place(temporary, folder)
+    except OSError as error:
+        raise BundleError(f"bundle '{folder}' can't be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _move_into_place(temporary: Path, folder: Path) -> None:

@@ -10,6 +10,7 @@ from veriscope.bundle.seen import Fingerprints, merge_seen
 from veriscope.errors import BundleError
 from veriscope.models.detector import Detector
 from veriscope.models.ensemble import Ensemble
+from veriscope.models.ood import Ood, OutOfDistribution
 from veriscope.types import Calibration, Threshold, UnsureBand
 
 
@@ -68,6 +69,7 @@ def save_ensemble(
         training=training,
         unsure=unsure,
         seen=_seen(parts),
+        ood=_ood(parts),
         ensemble=EnsembleFacts(members=members, out_of_fold=dict(out_of_fold)),
         notices=(*notices, *_notices_of_some(parts, notices)),
         overwrite=overwrite,
@@ -95,6 +97,18 @@ def _seen(parts: Sequence[Part]) -> dict[str, Fingerprints] | None:
     found = [part.bundle.seen() for part in parts]
     known = [seen for seen in found if seen is not None]
     return merge_seen(known) if len(known) == len(found) else None
+
+
+def _ood(parts: Sequence[Part]) -> Ood | None:
+    """Return the parts' references side by side; None where one has none, or they were made in different ways."""
+    found = [(part.bundle.ood(), part.bundle.record.ood) for part in parts]
+    known = [(reference, facts) for reference, facts in found if reference is not None and facts is not None]
+    if len(known) < len(found) or len({(facts.method, facts.threshold) for _, facts in known}) > 1:
+        return None
+    members = tuple(member for reference, _ in known for member in reference.members)
+    first = known[0][1]
+    data = ", ".join(dict.fromkeys(facts.fitted_on for _, facts in known))
+    return Ood(OutOfDistribution(members), first.method, first.threshold, f"{data}, of each member its own")
 
 
 def _notices_of_some(parts: Sequence[Part], said: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from veriscope.types import CLASS_NAMES, Calibration, Frozen, Positive, Threshol
 # calls damaged: by the version it says which program to install. Bundles of one network stay what they were.
 FORMAT_VERSION: Literal[1] = 1
 ENSEMBLE_FORMAT_VERSION: Literal[2] = 2
-# Verdicts that a program from before would give otherwise: another calibration than a temperature, an unsure band, or
-# the share of fakes that a base rate is corrected from.
+# Verdicts that a program from before would give otherwise: another calibration than a temperature, an unsure band,
+# what tells how strange a picture is, or the share of fakes that a base rate is corrected from.
 VERDICT_FORMAT_VERSION: Literal[3] = 3
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -56,11 +56,25 @@ class EnsembleFacts(Frozen):
     )
 
 
+class OodFacts(Frozen):
+    """What belongs to the file ood.safetensors (models.ood)."""
+
+    sha256: Sha256
+    method: Literal["knn", "mahalanobis"]
+    threshold: float = Field(gt=0, le=1, description="pictures at or above it read 'unsure'; 1: none")
+    num_pictures: int = Field(ge=1, description="of val, of the member that has fewest")
+    fitted_on: str
+
+
 def format_version(
-    calibration: Calibration, *, ensemble: EnsembleFacts | None, unsure: UnsureBand | None
+    calibration: Calibration,
+    *,
+    ensemble: EnsembleFacts | None,
+    unsure: UnsureBand | None,
+    ood: object | None = None,
 ) -> Literal[1, 2, 3]:
     """Return the lowest version whose programs read all of it."""
-    if unsure is not None or not calibration.is_plain:
+    if unsure is not None or ood is not None or not calibration.is_plain:
         return VERDICT_FORMAT_VERSION
     return FORMAT_VERSION if ensemble is None else ENSEMBLE_FORMAT_VERSION
 
@@ -82,6 +96,7 @@ class BundleRecord(Frozen):
     seen_sha256: Sha256 | None = Field(
         default=None, description="of the fingerprints of train and val; None: not known"
     )
+    ood: OodFacts | None = Field(default=None, description="None, and not written: it can't tell what is strange")
     ensemble: EnsembleFacts | None = Field(default=None, description="None, and not written: one network")
     notices: tuple[str, ...] = ()
 
@@ -93,7 +108,7 @@ class BundleRecord(Frozen):
             raise ValueError("thresholds lack 'default'")
         if self.unsure is not None and self.unsure.threshold not in self.thresholds:
             raise ValueError(f"unsure belongs to the threshold '{self.unsure.threshold}', which is not there")
-        needed = format_version(self.calibration, ensemble=self.ensemble, unsure=self.unsure)
+        needed = format_version(self.calibration, ensemble=self.ensemble, unsure=self.unsure, ood=self.ood)
         if self.format_version != needed:
             raise ValueError(f"format version {self.format_version} doesn't fit what it holds, which takes {needed}")
         return self
@@ -105,5 +120,5 @@ class BundleRecord(Frozen):
 
     def to_json(self) -> str:
         """Return the text of bundle.json; without keys that earlier programs don't know, where it can be."""
-        empty = {name for name in ("ensemble", "unsure") if getattr(self, name) is None}
+        empty = {name for name in ("ensemble", "unsure", "ood") if getattr(self, name) is None}
         return self.model_dump_json(indent=2, exclude=empty) + "\n"

@@ -16,11 +16,13 @@ from veriscope.bundle.bundle import Bundle
 from veriscope.data.decode import MAX_PIXELS, PictureFacts, decode_with_facts
 from veriscope.data.preprocess import fit_to_input, to_chw
 from veriscope.errors import DecodeError
+from veriscope.models.detector import Answer
 from veriscope.models.ensemble import AnyDetector
 from veriscope.models.precision import Precision, autocast, resolve_device, resolve_precision
 from veriscope.types import Calibration
 
 Pixels = npt.NDArray[np.uint8]
+Vector = npt.NDArray[np.float32]
 Transform = Callable[[Pixels], Pixels]
 
 
@@ -28,7 +30,9 @@ Transform = Callable[[Pixels], Pixels]
 class Scored:
     """One picture's answer: `logit` and calibrated `score`, or the `error` why there is none.
 
-    `facts` are those of the stored file, whatever was done to its pixels; None where it could not be read.
+    `facts` are those of the stored file, whatever was done to its pixels; None where it could not be read. `ood` is the
+    share of validation pictures that are less strange (models.ood), None where the model can't tell. `vectors` are
+    Answer.vectors of this picture, where they were asked for.
     """
 
     path: Path
@@ -36,6 +40,8 @@ class Scored:
     score: float | None
     error: str | None = None
     facts: PictureFacts | None = None
+    ood: float | None = None
+    vectors: tuple[Vector, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -57,6 +63,7 @@ class Scorer:
         num_workers: decoding threads beside the network; 0 decodes between the batches.
         calibration: in place of the bundle's.
         max_pixels: larger pictures are refused as decompression bombs.
+        keep_vectors: answers carry what the pictures look like to the network, for whoever fits on it.
 
     Raises:
         VeriscopeError: a damaged bundle, or a device that this machine has not.
@@ -73,6 +80,7 @@ class Scorer:
         num_workers: int = 0,
         calibration: Calibration | None = None,
         max_pixels: int = MAX_PIXELS,
+        keep_vectors: bool = False,
     ) -> None:
         own = model.calibration if isinstance(model, Bundle) else Calibration()
         self.device = resolve_device(device)
@@ -81,6 +89,8 @@ class Scorer:
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.max_pixels = max_pixels
+        self.keep_vectors = keep_vectors
+        self.ood = model.ood() if isinstance(model, Bundle) else None
         detector = model.detector() if isinstance(model, Bundle) else model
         # torch's stubs lack the overload of Module.to with memory_format alone.
         self.detector: AnyDetector = detector.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -117,6 +127,11 @@ class Scorer:
 
     def logits(self, image_BCHW: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return logit_B of fitted uint8 pictures."""
+        return self._answer(image_BCHW)[0]
+
+    def _answer(self, image_BCHW: npt.NDArray[np.uint8]) -> tuple[Vector, tuple[Vector, ...]]:
+        """Return logit_B and Answer.vectors, these only where somebody reads them."""
+        describe = self.keep_vectors or self.ood is not None
         images = torch.from_numpy(image_BCHW)
         if self.device.type == "cuda":
             images = images.pin_memory().to(self.device, non_blocking=True)
@@ -124,26 +139,36 @@ class Scorer:
         self.detector.eval()
         try:
             with torch.inference_mode(), autocast(self.precision, self.device):
-                logit_B = self.detector(images.contiguous(memory_format=torch.channels_last))
+                images = images.contiguous(memory_format=torch.channels_last)
+                answer = self.detector.answer(images) if describe else Answer(self.detector(images), ())
         finally:
             self.detector.train(was_training)
-        result: npt.NDArray[np.float32] = logit_B.cpu().numpy()
-        return result
+        return answer.logits.cpu().numpy(), tuple(vector_BD.cpu().numpy() for vector_BD in answer.vectors)
 
     def _judge(self, rows: list[_Row]) -> Iterator[Scored]:
         images = [row.pixels for row in rows if row.pixels is not None]
-        logits = iter(self.logits(np.stack(images)).tolist() if images else [])
+        logits, vectors = self._answer(np.stack(images)) if images else (np.empty(0, dtype=np.float32), ())
+        ranks = None if self.ood is None or not images else self.ood.score(vectors)
+        number = 0
         for row in rows:
             if row.pixels is None:
                 yield Scored(path=row.path, logit=None, score=None, error=row.error)
                 continue
-            logit: float = next(logits)
+            logit, own = float(logits[number]), number
+            number += 1
             if not math.isfinite(logit):
                 yield Scored(
                     path=row.path, logit=None, score=None, error=f"the network returned {logit}", facts=row.facts
                 )
                 continue
-            yield Scored(path=row.path, logit=logit, score=self.calibration.score(logit), facts=row.facts)
+            yield Scored(
+                path=row.path,
+                logit=logit,
+                score=self.calibration.score(logit),
+                facts=row.facts,
+                ood=None if ranks is None else float(ranks[own]),
+                vectors=tuple(vector_BD[own] for vector_BD in vectors) if self.keep_vectors else None,
+            )
 
     def _read_all(self, paths: Iterable[Path], choose: Callable[[Path], Transform | None]) -> Iterator[_Row]:
         """Yield the decoded pictures in order; with threads at most three batches ahead."""

@@ -65,3 +65,16 @@ class UnsureConfig(Frozen):
     accuracy: Annotated[float, Field(gt=0.5, lt=1)] | None = Field(
         default=0.95, description="of the other verdicts, on val; null: every verdict is real or fake"
     )
+
+
+class OodConfig(Frozen):
+    """The out-of-distribution score of a bundle, fitted on val."""
+
+    method: Literal["knn", "mahalanobis", "none"] = Field(
+        default="knn",
+        description="distance to the k-th nearest val picture, or to the classes' centres; none: none",
+    )
+    k: int = Field(default=10, ge=1, description="which neighbour counts, of knn")
+    threshold: float = Field(
+        default=0.99, gt=0.5, le=1, description="stranger than this share of val reads 'unsure'; 1: nothing does"
+    )

@@ -5,7 +5,8 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from veriscope.config.judging import CalibrationConfig, ThresholdConfig, UnsureConfig
+from veriscope.config.crossval import CrossvalConfig
+from veriscope.config.judging import CalibrationConfig, OodConfig, ThresholdConfig, UnsureConfig
 from veriscope.config.targets import TargetSpec
 from veriscope.types import ClassName, Frozen, InputSpec, Positive, Split
 
@@ -320,15 +321,6 @@ class PathsConfig(Frozen):
     run_dir: Path | None = Field(default=None, description="this run's folder; null: a dated one under runs")
 
 
-class CrossvalConfig(Frozen):
-    """How a cross-validation (split=kfold without split.fold) runs its folds."""
-
-    workers: int | None = Field(
-        default=None, ge=1, description="folds side by side; null: as many as the GPUs allow, on the CPU one"
-    )
-    ensemble: bool = Field(default=False, description="also ship one bundle that averages the folds' logits")
-
-
 class RunConfig(Frozen):
     """Everything that decides a training run."""
 
@@ -351,6 +343,7 @@ class RunConfig(Frozen):
     calibration: CalibrationConfig = CalibrationConfig()
     threshold: ThresholdConfig = ThresholdConfig()
     unsure: UnsureConfig = UnsureConfig()
+    ood: OodConfig = OodConfig()
 
     @property
     def planned_epochs(self) -> int:

@@ -12,6 +12,7 @@ from veriscope.evaluation.base_rate import RateFigures, expected_at
 from veriscope.evaluation.calibration import raw_scores
 from veriscope.evaluation.judge import Judgement
 from veriscope.evaluation.metrics import UNDEFINED, Scores, probability_metrics
+from veriscope.evaluation.ood import OodFigures, measure_ood
 from veriscope.evaluation.oracle import ORACLE_NAME, Oracle, oracle_figures
 from veriscope.evaluation.predictions import PredictionTable
 from veriscope.evaluation.unsure import BandFigures, measure_band, share_text
@@ -42,6 +43,7 @@ class Reliance:
     at_base_rate: dict[str, RateFigures]
     headline: str
     oracle: tuple[Oracle, ...]
+    strange: OodFigures | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as a JSON-able dict; undefined figures are null."""
@@ -56,6 +58,7 @@ class Reliance:
                 "of_calibration_data": self.calibration.fake_share,
                 "thresholds": {name: found.to_dict() for name, found in self.at_base_rate.items()},
             },
+            "ood": None if self.strange is None else self.strange.to_dict(),
             "oracle": {
                 "note": ORACLE_NAME,
                 **{
@@ -68,6 +71,7 @@ class Reliance:
     def paragraphs(self) -> list[Paragraph]:
         """Return what a reader should know, the oracle last."""
         found = [Paragraph("Unsure verdicts", tuple(self._unsure()))]
+        found.append(Paragraph("What it has never seen", tuple(self._strange())))
         if self.at_base_rate:
             found.append(Paragraph("At the stated base rate", tuple(self._base_rate())))
         found.append(Paragraph("Calibration", tuple(self._calibration())))
@@ -80,6 +84,11 @@ class Reliance:
         if self.band is not None:
             return self.band.sentences()
         return ["Every verdict is real or fake: " + (self.no_band or "this bundle has no band of unsure scores") + "."]
+
+    def _strange(self) -> list[str]:
+        if self.strange is not None:
+            return self.strange.sentences()
+        return ["It can't tell: there is no out-of-distribution score, so nothing reads 'unsure' for being strange."]
 
     def _base_rate(self) -> list[str]:
         rate, own = self.calibration.base_rate, self.calibration.fake_share
@@ -105,7 +114,14 @@ class Reliance:
         return [f"score = {self.calibration.formula}, fitted on {self.calibration.fitted_on}: {changes}."]
 
 
-def reliance(table: PredictionTable, judgement: Judgement, *, terms: Terms, no_band: str = "") -> Reliance:
+def reliance(
+    table: PredictionTable,
+    judgement: Judgement,
+    *,
+    terms: Terms,
+    no_band: str = "",
+    strange_from: float | None = None,
+) -> Reliance:
     """Return how far the scores and verdicts of `table`, judged as `judgement`, can be relied on.
 
     Args:
@@ -113,6 +129,7 @@ def reliance(table: PredictionTable, judgement: Judgement, *, terms: Terms, no_b
         judgement: of it, at `terms.thresholds`.
         terms: the bundle's, at the table's base rate.
         no_band: why there is no band, where it is known.
+        strange_from: the `ood` from which the bundle calls a picture strange; None: it can't tell.
 
     """
     labels, scores, rate = table.labels, table.scores, terms.calibration.base_rate
@@ -128,6 +145,9 @@ def reliance(table: PredictionTable, judgement: Judgement, *, terms: Terms, no_b
         at_base_rate={} if rate is None else expected_at(rate, judgement.confusion),
         headline=judgement.headline,
         oracle=oracle_figures(labels, scores),
+        strange=None
+        if strange_from is None
+        else measure_ood(table, strange_from=strange_from, threshold=judgement.thresholds[judgement.headline]),
     )
 
 

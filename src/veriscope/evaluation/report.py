@@ -49,6 +49,8 @@ _CAPTIONS = {
     "scores": "Scores of each class; the less the two overlap, the better. Lines mark the thresholds.",
     "reliability": "Of pictures scored 0.8, 80 of 100 should be fake. Dots on the dashes are calibrated; "
     "large dots hold many pictures. Squares: before calibration.",
+    "ood": "How strange the pictures are to the model; pictures like its validation's would lie along the dashes. What "
+    "lies at the right end is unlike anything it was trained with.",
     "history": "The training run behind the bundle, an epoch a point.",
 }
 _FOLD_CAPTIONS = {

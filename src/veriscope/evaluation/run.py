@@ -22,6 +22,7 @@ from veriscope.data.synthetic import SYNTHETIC_NOTICE
 from veriscope.errors import DataError, RunError
 from veriscope.evaluation import plots
 from veriscope.evaluation.judge import Judgement, judge
+from veriscope.evaluation.ood_plots import ood_pictures
 from veriscope.evaluation.pictures import choose_rows, load_tiles, sheet
 from veriscope.evaluation.predictions import PredictionTable, TableMeta
 from veriscope.evaluation.reliance import reliance
@@ -75,9 +76,10 @@ def run_evaluation(
         table.write(folder)
         thresholds = terms.thresholds
         judgement = judge(table, thresholds=thresholds, draws=config.bootstrap_draws, seed=config.seed)
-        trusted = reliance(table, judgement, terms=terms)
+        trusted = reliance(table, judgement, terms=terms, strange_from=bundle.strange_from)
         robustness = _robustness(config, bundle, scorer, table, threshold_name=judgement.headline, folder=folder)
         pictures = plots.figures(table, thresholds, history=bundle.folder.parent / "history.csv")
+        pictures |= ood_pictures(table, strange_from=bundle.strange_from)
         for name, picture in pictures.items():
             plots.save_png(picture, folder / "figures" / f"{name}.png", note=" ".join(bundle.notices))
         shown = thresholds[judgement.headline]
@@ -193,6 +195,7 @@ def _table(
         generators=manifest.generators.tolist(),
         sources=sources(manifest, data_name=config.data.name),
         facts=[answer.facts for answer in scored],
+        ood=[answer.ood for answer in scored],
         logits=[answer.logit for answer in scored],
         errors=[answer.error for answer in scored],
         calibration=terms.calibration,
@@ -243,6 +246,7 @@ def _facts(
             "trained_on": record.training.data_name,
             "training_data_hash": record.training.data_hash,
             "training_pictures": record.training.num_train,
+            **({} if record.ood is None else {"ood": record.ood.model_dump(exclude={"sha256"})}),
             "training_seed": record.training.seed,
             "training_commit": record.training.commit,
             "training_ended": record.training.date,

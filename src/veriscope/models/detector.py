@@ -1,7 +1,7 @@
 """The Detector: pictures in, logits out. Plain PyTorch, no Lightning."""
 
 from collections.abc import Iterable
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,13 @@ from veriscope.models.heads import Head, init_keras
 from veriscope.models.registry import HEADS, check_options
 from veriscope.models.streams import STREAMS
 from veriscope.models.weights import count_parameters
+
+
+class Answer(NamedTuple):
+    """What one pass says of a batch, fp32: `logits` (B,), and of each network a vector a picture, `vectors` (B, D)."""
+
+    logits: Tensor
+    vectors: tuple[Tensor, ...]
 
 
 class Detector(nn.Module):
@@ -47,12 +54,31 @@ class Detector(nn.Module):
             image_BCHW: RGB, uint8 in 0..255 or floating point in [0, 1].
 
         """
-        if self.flip_average and not self.training:
-            return (self._logit(image_BCHW) + self._logit(image_BCHW.flip(-1))) / 2
-        return self._logit(image_BCHW)
+        return self._answer(image_BCHW, describe=False).logits
 
-    def _logit(self, image_BCHW: Tensor) -> Tensor:
-        return self.classify(self.features(image_BCHW))
+    def answer(self, image_BCHW: Tensor) -> Answer:
+        """Return the logits of `forward`, bit for bit, and what the pictures look like to the backbone.
+
+        The vector holds the mean of every channel of each map that the head reads. The head's own vector, one layer
+        later, is worse at telling what the network has never seen: it keeps what separates the classes, and noise lies
+        where pictures do (benchmarks/ood.md). Of a picture and its mirror image it is the mean.
+        """
+        return self._answer(image_BCHW, describe=True)
+
+    def _answer(self, image_BCHW: Tensor, *, describe: bool) -> Answer:
+        if not self.flip_average or self.training:
+            return self._look(image_BCHW, describe=describe)
+        first, mirrored = (self._look(image, describe=describe) for image in (image_BCHW, image_BCHW.flip(-1)))
+        vectors = tuple((one + other) / 2 for one, other in zip(first.vectors, mirrored.vectors, strict=True))
+        return Answer((first.logits + mirrored.logits) / 2, vectors)
+
+    def _look(self, image_BCHW: Tensor, *, describe: bool) -> Answer:
+        maps_BCHW = self.features(image_BCHW)
+        logit_B = self.classify(maps_BCHW)
+        if not describe:
+            return Answer(logit_B, ())
+        means_BC = [map_BCHW.mean(dim=(2, 3), dtype=torch.float32) for map_BCHW in maps_BCHW]
+        return Answer(logit_B, (torch.cat(means_BC, dim=1),))
 
     def features(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
         """Return the maps that the head reads (one, for texture_stats one or more), each BCHW."""

@@ -1,12 +1,12 @@
 """The Ensemble: several trained Detectors of one configuration that answer as one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from veriscope.config.schema import ModelConfig
-from veriscope.models.detector import Detector
+from veriscope.models.detector import Answer, Detector
 from veriscope.models.weights import count_parameters
 
 
@@ -43,9 +43,7 @@ class Ensemble(nn.Module):
     @property
     def config(self) -> ModelConfig:
         """What every member is made of and shown."""
-        first = self.members[0]
-        assert isinstance(first, Detector)  # nn.ModuleList forgets what it holds
-        return first.config
+        return next(self._detectors()).config
 
     @property
     def num_parameters(self) -> int:
@@ -59,8 +57,20 @@ class Ensemble(nn.Module):
             image_BCHW: RGB, uint8 in 0..255 or floating point in [0, 1].
 
         """
-        scaled = [member(image_BCHW) / t for member, t in zip(self.members, self.temperatures, strict=True)]
-        return torch.stack(scaled).mean(dim=0)
+        return self._mean(member(image_BCHW) for member in self.members)
+
+    def answer(self, image_BCHW: Tensor) -> Answer:
+        """Return the logits of `forward`, and the vector of each member in their order."""
+        answers = [member.answer(image_BCHW) for member in self._detectors()]
+        return Answer(self._mean(answer.logits for answer in answers), tuple(answer.vectors[0] for answer in answers))
+
+    def _mean(self, logits: Iterable[Tensor]) -> Tensor:
+        return torch.stack([logit_B / t for logit_B, t in zip(logits, self.temperatures, strict=True)]).mean(dim=0)
+
+    def _detectors(self) -> Iterator[Detector]:
+        for member in self.members:
+            assert isinstance(member, Detector)  # nn.ModuleList forgets what it holds
+            yield member
 
 
 AnyDetector = Detector | Ensemble

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from veriscope.bundle.bundle import load_bundle
+from veriscope.bundle.bundle import Bundle, load_bundle
 from veriscope.bundle.scorer import Scorer
 from veriscope.errors import DataError, printable
 from veriscope.predict.images import collect_images, judge_images
@@ -31,6 +31,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     terms = bundle.terms(base_rate=arguments.base_rate)
     threshold = terms.preferred if arguments.threshold is None else terms.threshold(arguments.threshold)
     band = None if arguments.no_unsure else terms.band(threshold)
+    strange_from = None if arguments.no_unsure else _strange_from(bundle, asked=arguments.ood_threshold)
     paths, passed = collect_images(arguments.paths)
     scorer = Scorer(
         bundle,
@@ -49,12 +50,23 @@ def run_predict(arguments: argparse.Namespace) -> int:
             yield verdict
 
     with open_output(arguments.output) as stream:
-        answers = counted(judge_images(scorer, paths, threshold=threshold, band=band))
+        answers = counted(judge_images(scorer, paths, threshold=threshold, band=band, strange_from=strange_from))
         verdicts = tracked(answers, doing="judging", total=len(paths))
-        write_verdicts(verdicts, stream, form=form, bundle=bundle, terms=terms, threshold=threshold, band=band)
-    total = f"{counts['fake']} fake, {counts['real']} real" + (f", {counts['unsure']} unsure" if band else "")
+        write_verdicts(
+            verdicts,
+            stream,
+            form=form,
+            bundle=bundle,
+            terms=terms,
+            threshold=threshold,
+            band=band,
+            strange_from=strange_from,
+        )
+    total = f"{counts['fake']} fake, {counts['real']} real" + (
+        f", {counts['unsure']} unsure" if band or strange_from else ""
+    )
     total += f", {counts[None]} no verdict" if counts[None] else ""
-    text = footer(bundle, threshold, terms=terms, band=band)
+    text = footer(bundle, threshold, terms=terms, band=band, strange_from=strange_from)
     console.print(f"{total}. {text}", style="dim", highlight=False, markup=False, soft_wrap=True)
     if passed:
         kinds = ", ".join(f"{count} {printable(suffix)}" for suffix, count in sorted(passed.items()))
@@ -62,6 +74,26 @@ def run_predict(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         say(console, f"written: {arguments.output}")
     return 1 if counts[None] else 0
+
+
+def _strange_from(bundle: Bundle, *, asked: float | None) -> float | None:
+    """Return the `ood` from which a picture is unsure: what was asked for, else the bundle's; None: none is.
+
+    Raises:
+        DataError: asked of a bundle that can't tell, or no share.
+
+    """
+    own = bundle.record.ood
+    if asked is None:
+        return None if own is None or own.threshold >= 1 else own.threshold
+    if own is None:
+        raise DataError(
+            f"--ood-threshold: bundle '{bundle.folder}' has no out-of-distribution score. "
+            "Leave the option out, or train anew with ood.method=knn."
+        )
+    if not 0.5 < asked <= 1:
+        raise DataError(f"--ood-threshold {asked:g}: a share of validation above 0.5 and at most 1, as 0.99 (1: none).")
+    return None if asked >= 1 else asked
 
 
 def _format(arguments: argparse.Namespace) -> Format:

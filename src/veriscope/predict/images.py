@@ -8,6 +8,7 @@ from pathlib import Path
 from veriscope.bundle.scorer import Scored, Scorer
 from veriscope.data.scan import IMAGE_SUFFIXES
 from veriscope.errors import DataError
+from veriscope.models.ood import is_strange
 from veriscope.types import Threshold, UnsureBand, Verdict, name_verdict
 
 
@@ -59,15 +60,23 @@ def _images_in(folder: Path, passed: Counter[str]) -> Iterator[Path]:
 
 
 def judge_images(
-    scorer: Scorer, paths: Iterable[Path], *, threshold: Threshold, band: UnsureBand | None = None
+    scorer: Scorer,
+    paths: Iterable[Path],
+    *,
+    threshold: Threshold,
+    band: UnsureBand | None = None,
+    strange_from: float | None = None,
 ) -> Iterator[Verdict]:
     """Yield one verdict for each path, in order; a file that can't be read has the label None and an error."""
     for scored in scorer.score_paths(paths):
-        yield to_verdict(scored, threshold=threshold, band=band)
+        yield to_verdict(scored, threshold=threshold, band=band, strange_from=strange_from)
 
 
-def to_verdict(scored: Scored, *, threshold: Threshold, band: UnsureBand | None = None) -> Verdict:
-    """Return the verdict: unsure inside the band, else fake where the score reaches the threshold."""
+def to_verdict(
+    scored: Scored, *, threshold: Threshold, band: UnsureBand | None = None, strange_from: float | None = None
+) -> Verdict:
+    """Return the verdict: unsure inside the band or where `ood` reaches `strange_from`, else fake where the score
+    reaches the threshold. None of either: no picture is unsure for that reason."""
     if scored.score is None:
         return Verdict(
             path=str(scored.path),
@@ -78,11 +87,23 @@ def to_verdict(scored: Scored, *, threshold: Threshold, band: UnsureBand | None 
             error=scored.error or "no score",
         )
     label = name_verdict(scored.score, threshold=threshold.value, band=band)
+    reasons = []
+    if strange_from is not None and is_strange(scored.ood, strange_from):
+        reasons.append(strange_reason(strange_from))
+    if label == "unsure":
+        reasons.append("the score is in the unsure band")
     return Verdict(
         path=str(scored.path),
-        label=label,
+        label="unsure" if reasons else label,
         score=scored.score,
         logit=scored.logit,
         threshold=threshold.value,
-        unsure_because="the score is in the unsure band" if label == "unsure" else None,
+        unsure_because="; ".join(reasons) or None,
+        ood=scored.ood,
     )
+
+
+def strange_reason(strange_from: float) -> str:
+    """Return why a picture whose `ood` reaches `strange_from` is unsure."""
+    share = f"{100 * strange_from:.4g} %"
+    return f"unlike anything it was trained with (stranger than {share} of its validation pictures)"

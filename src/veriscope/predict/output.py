@@ -20,7 +20,7 @@ from veriscope.files import whole_or_not_at_all
 from veriscope.types import CLASS_MAP_TEXT, Threshold, UnsureBand, Verdict
 
 Format = Literal["table", "lines", "json", "csv"]
-COLUMNS = ("path", "verdict", "score", "logit", "threshold", "error", "unsure_because")
+COLUMNS = ("path", "verdict", "score", "logit", "threshold", "error", "unsure_because", "ood")
 COLOURS = {"real": "green", "fake": "red", "unsure": "yellow", None: "magenta"}
 # Excel, LibreOffice and Google Sheets run a cell that begins so as a formula (OWASP, "CSV injection").
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -35,6 +35,7 @@ def write_verdicts(
     terms: Terms,
     threshold: Threshold,
     band: UnsureBand | None = None,
+    strange_from: float | None = None,
 ) -> None:
     """Write all verdicts to the stream. All forms but the table are written as they come, in constant memory."""
     if form == "table":
@@ -45,11 +46,20 @@ def write_verdicts(
     elif form == "csv":
         _write_csv(verdicts, stream)
     else:
-        _write_json(verdicts, stream, bundle=bundle, terms=terms, threshold=threshold, band=band)
+        _write_json(
+            verdicts, stream, bundle=bundle, terms=terms, threshold=threshold, band=band, strange_from=strange_from
+        )
 
 
-def footer(bundle: Bundle, threshold: Threshold, *, terms: Terms, band: UnsureBand | None = None) -> str:
-    """Return what a reader must know beside the verdicts: class map, threshold and its origin, the unsure band, a base
+def footer(
+    bundle: Bundle,
+    threshold: Threshold,
+    *,
+    terms: Terms,
+    band: UnsureBand | None = None,
+    strange_from: float | None = None,
+) -> str:
+    """Return what a reader must know beside the verdicts: class map, threshold and its origin, what is unsure, a base
     rate, the bundle's notices."""
     origin = threshold.rule if threshold.chosen_on == "none" else f"{threshold.rule}, chosen on {threshold.chosen_on}"
     lines = [f"{CLASS_MAP_TEXT}; fake from {threshold.value:.4g} on ({origin})."]
@@ -60,6 +70,12 @@ def footer(bundle: Bundle, threshold: Threshold, *, terms: Terms, band: UnsureBa
         )
     elif band is None and terms.unsure is not None and terms.unsure.low < terms.unsure.high:
         lines.append("No verdict is 'unsure': the bundle's band is left out, or belongs to another threshold.")
+    if bundle.record.ood is None:
+        lines.append("This bundle can't tell what it has never seen: it has no out-of-distribution score.")
+    elif strange_from is not None:
+        lines.append(
+            f"Unsure, too: what is stranger to it than {100 * strange_from:.4g} % of {bundle.record.ood.fitted_on}."
+        )
     rate, own = terms.calibration.base_rate, terms.calibration.fake_share
     if rate is not None and own is not None:
         lines.append(
@@ -92,6 +108,8 @@ def _write_table(verdicts: Iterable[Verdict], stream: TextIO) -> None:
         name = Text(printable(verdict.path))
         if verdict.error is not None:
             name.append(f"  ({printable(verdict.error)})", style="yellow")
+        if verdict.unsure_because is not None:
+            name.append(f"  ({verdict.unsure_because})", style="dim")
         score = "" if verdict.score is None else f"{verdict.score:.4f}"
         table.add_row(Text(_word(verdict), style=COLOURS[verdict.label]), score, name)
     Console(file=stream).print(table)
@@ -103,8 +121,9 @@ def _write_csv(verdicts: Iterable[Verdict], stream: TextIO) -> None:
     for verdict in verdicts:
         error = "" if verdict.error is None else safe_cell(verdict.error)
         figures = ("" if verdict.score is None else verdict.score, "" if verdict.logit is None else verdict.logit)
+        strange = "" if verdict.ood is None else round(verdict.ood, 6)
         reason = "" if verdict.unsure_because is None else safe_cell(verdict.unsure_because)
-        writer.writerow([safe_cell(verdict.path), _word(verdict), *figures, verdict.threshold, error, reason])
+        writer.writerow([safe_cell(verdict.path), _word(verdict), *figures, verdict.threshold, error, reason, strange])
 
 
 def _write_json(
@@ -115,6 +134,7 @@ def _write_json(
     terms: Terms,
     threshold: Threshold,
     band: UnsureBand | None,
+    strange_from: float | None,
 ) -> None:
     """Write one document: facts first, then one line for each picture."""
     facts = {
@@ -123,6 +143,7 @@ def _write_json(
         "class_map": bundle.record.class_map,
         "threshold": threshold.model_dump(),
         "unsure": None if band is None else band.model_dump(),
+        "ood": None if bundle.record.ood is None else {**bundle.record.ood.model_dump(), "unsure_from": strange_from},
         "calibration": terms.calibration.model_dump(),
         "notices": list(bundle.notices),
     }
@@ -136,6 +157,7 @@ def _write_json(
             "logit": verdict.logit,
             "error": verdict.error,
             "unsure_because": verdict.unsure_because,
+            "ood": verdict.ood,
         }
         stream.write(separator + json.dumps(row))
         separator = ",\n  "

@@ -30,6 +30,7 @@ from veriscope.run_folder import RunFolder
 from veriscope.training.data import TrainingData
 from veriscope.training.history import read_history
 from veriscope.training.loggers import RunLogger
+from veriscope.training.ood import fit_ood, only_what_is_fitted_on
 
 MAIN_FIGURES = ("auroc", "ap", "accuracy", "balanced_accuracy", "eer", "log_loss", "brier")
 
@@ -39,10 +40,11 @@ def finish_run(
 ) -> None:
     """Write `bundle/`, `validation/` and the pictures of the run, log them, and say what to type next."""
     val = data.val
-    scored = _score(config, val, detector)
+    ood, scored = fit_ood(config, val, _score(config, val, detector), console=console)
     chosen, table = _select(config, data, scored)
     judgement = judge(table, thresholds=chosen.terms.thresholds, seed=config.seed)
-    trusted = reliance(table, judgement, terms=chosen.terms, no_band=chosen.no_band)
+    strange_from = None if ood is None else ood.threshold
+    trusted = reliance(table, judgement, terms=chosen.terms, no_band=chosen.no_band, strange_from=strange_from)
     bundle = save_bundle(
         folder.bundle,
         detector=detector,
@@ -51,6 +53,7 @@ def finish_run(
         unsure=chosen.terms.unsure,
         training=_facts(config, folder, data, judgement),
         seen={"train": fingerprints(data.train), "val": fingerprints(val)},
+        ood=ood,
         notices=bundle_notices(judgement, synthetic=config.data.kind == "synthetic"),
         overwrite=True,
     )
@@ -69,8 +72,10 @@ def _score(config: RunConfig, val: Manifest, detector: Detector) -> list[Scored]
         batch_size=config.data.batch_size,
         num_workers=config.data.num_workers,
         max_pixels=config.data.max_pixels,
+        keep_vectors=config.ood.method != "none",
     )
     answers = scorer.score_paths(val.absolute_path(index) for index in range(len(val)))
+    answers = only_what_is_fitted_on(answers, count=len(val), seed=config.seed)
     return list(tracked(answers, doing="judging val", total=len(val), shown=config.trainer.progress))
 
 
@@ -99,6 +104,7 @@ def _select(config: RunConfig, data: TrainingData, scored: list[Scored]) -> tupl
         generators=[sample.generator for sample in samples],
         sources=sources(val, data_name=config.data.name),
         facts=[answer.facts for answer in scored],
+        ood=[answer.ood for answer in scored],
         errors=[answer.error for answer in scored],
     )
     return chosen, table

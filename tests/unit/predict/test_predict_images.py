@@ -64,6 +64,7 @@ def test_json_and_csv_can_be_read_back(tmp_path: Path) -> None:
         "logit": -2.5,
         "error": None,
         "unsure_because": None,
+        "ood": None,
     }
     assert document["threshold"] == THRESHOLD.model_dump()
     assert document["notices"] == ["Made for tests."]

@@ -1,0 +1,1 @@
+"""What each command of `veriscope` takes. What it does is imported when it is called."""

@@ -1,0 +1,88 @@
+"""What arguments of the command line may be."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    # "_SubParsersAction" is argparse's own name for what add_subparsers returns.
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    Commands = object
+
+
+def positive(text: str) -> int:
+    """Return a whole number of at least 1.
+
+    Raises:
+        ArgumentTypeError: anything else.
+
+    """
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def share(text: str) -> float:
+    """Return a share between 0 and 1, both left out.
+
+    Raises:
+        ArgumentTypeError: anything else.
+
+    """
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{value:g} is not between 0 and 1")
+    return value
+
+
+def draws(text: str) -> int:
+    """Return a number of resamples.
+
+    Raises:
+        ArgumentTypeError: anything else.
+
+    """
+    value = int(text)
+    if not 100 <= value <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{value} is not between 100 and 1,000,000")
+    return value
+
+
+def level(text: str) -> float:
+    """Return an interval's level.
+
+    Raises:
+        ArgumentTypeError: anything else.
+
+    """
+    value = float(text)
+    if not 0.5 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0.5 and 1, as 0.95")
+    return value
+
+
+def size(text: str) -> int:
+    """Return the side of an input in pixels.
+
+    Raises:
+        ArgumentTypeError: anything else.
+
+    """
+    value = int(text)
+    if not 32 <= value <= 2048:
+        raise argparse.ArgumentTypeError(f"{value} is not between 32 and 2048")
+    return value
+
+
+def not_negative(text: str) -> int:
+    """Return a whole number of at least 0.
+
+    Raises:
+        ArgumentTypeError: anything else.
+
+    """
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is below 0")
+    return value

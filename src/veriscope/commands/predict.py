@@ -1,0 +1,61 @@
+"""`veriscope predict`: verdicts."""
+
+import argparse
+import os
+from pathlib import Path
+
+from veriscope.commands.arguments import Commands, not_negative, positive, share
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "predict",
+        help="real or fake? for files and folders",
+        description="Judge images: real, fake or unsure, with the calibrated probability of fake.",
+        epilog="Exit code: 0 everything judged, if only as unsure; 1 some files without a verdict; 2 bad arguments, "
+        "bundle or path.",
+    )
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that a training run left at RUN/bundle")
+    parser.add_argument(
+        "paths", type=Path, nargs="+", metavar="PATH", help="image file, or folder searched recursively for images"
+    )
+    forms = parser.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="one JSON document instead of the table")
+    forms.add_argument("--csv", action="store_true", help="CSV instead of the table")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of standard output")
+    parser.add_argument(
+        "--threshold",
+        metavar="val|default|0.xx",
+        help="score from which on a picture is called fake (default: val, the one chosen on the validation data; of an "
+        "ensemble out_of_fold)",
+    )
+    parser.add_argument(
+        "--base-rate",
+        type=share,
+        metavar="SHARE",
+        help="share of fakes among such pictures, as 0.05: scores are corrected to it (default: no correction)",
+    )
+    parser.add_argument(
+        "--ood-threshold", type=float, metavar="SHARE", help="stranger than this share of val: unsure (1: never)"
+    )
+    parser.add_argument("--no-unsure", action="store_true", help="call every picture real or fake, never unsure")
+    parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images a pass (default: 32)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument(
+        "--precision", default="auto", choices=("auto", "fp32", "bf16"), help="auto: bf16 where the hardware has it"
+    )
+    parser.add_argument(
+        "--workers",
+        type=not_negative,
+        default=min(4, os.cpu_count() or 1),
+        metavar="N",
+        help="threads that decode (default: 4, or as many as there are cores)",
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from veriscope.predict.command import run_predict
+
+    return run_predict(arguments)
