@@ -158,9 +158,8 @@ def judge(
     values = {key: threshold.value for key, threshold in thresholds.items()}
     rate = table.meta.base_rate
     groups = group_codes(table.column("group"))
-    spans = bootstrap_intervals(
-        labels, logits, scores, thresholds=values, groups=groups, draws=draws, seed=seed, base_rate=rate
-    )
+    drawn: dict[str, Any] = {"groups": groups, "draws": draws, "seed": seed}
+    spans = bootstrap_intervals(labels, logits, scores, thresholds=values, base_rate=rate, **drawn)
     points = {
         key: compute_metrics(labels, scores, threshold=value, logits=logits, base_rate=rate)
         for key, value in values.items()

@@ -13,6 +13,7 @@ from rich.console import Console
 from veriscope.augment.grid import Cell, grid_cells
 from veriscope.bundle.bundle import Bundle
 from veriscope.bundle.scorer import Scorer
+from veriscope.bundle.terms import Terms
 from veriscope.config.evaluate import RobustnessConfig
 from veriscope.data.jpeg import FileFacts, file_facts
 from veriscope.errors import DataError
@@ -60,6 +61,7 @@ def measure_robustness(
     *,
     table: PredictionTable,
     bundle: Bundle,
+    terms: Terms,
     scorer: Scorer,
     threshold_name: str,
     cache: Path,
@@ -90,9 +92,8 @@ def measure_robustness(
     if labels.size == 0:
         raise DataError("robustness: no picture got a number from the network under every kind of damage.")
     groups = group_codes(np.array(table.column("group"), dtype=object)[rows][kept].tolist())
-    threshold = bundle.record.thresholds[threshold_name]
-    score = np.vectorize(bundle.calibration.score, otypes=[np.float64])
-    damaged = Scored(logits, score(logits) >= threshold.value)
+    threshold = terms.thresholds[threshold_name]
+    damaged = Scored(logits, np.vectorize(terms.calibration.score, otypes=[float])(logits) >= threshold.value)
     clean = Scored(table.logits[rows][kept][None], (table.scores[rows][kept] >= threshold.value)[None])
     few = min(draws, DRAWS)
     grid, shortcut = None, None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import yaml
+from matplotlib.figure import Figure as Picture
 from rich.console import Console
 
 from veriscope.augment.corruptions import parse_corruption
@@ -74,15 +75,13 @@ def run_evaluation(
         scored = _score(config, scorer, chosen, transform=transform)
         table = _table(config, bundle, chosen, scored, terms=terms, data_hash=manifest.content_hash)
         table.write(folder)
-        thresholds = terms.thresholds
-        judgement = judge(table, thresholds=thresholds, draws=config.bootstrap_draws, seed=config.seed)
+        judgement = judge(table, thresholds=terms.thresholds, draws=config.bootstrap_draws, seed=config.seed)
         trusted = reliance(table, judgement, terms=terms, strange_from=bundle.strange_from)
-        robustness = _robustness(config, bundle, scorer, table, threshold_name=judgement.headline, folder=folder)
-        pictures = plots.figures(table, thresholds, history=bundle.folder.parent / "history.csv")
-        pictures |= ood_pictures(table, strange_from=bundle.strange_from)
-        for name, picture in pictures.items():
-            plots.save_png(picture, folder / "figures" / f"{name}.png", note=" ".join(bundle.notices))
-        shown = thresholds[judgement.headline]
+        robustness = _robustness(
+            config, bundle, scorer, table, terms=terms, threshold_name=judgement.headline, folder=folder
+        )
+        pictures = _draw(table, bundle, terms, folder=folder)
+        shown = terms.thresholds[judgement.headline]
         rows = choose_rows(table, shown, seed=config.seed)
         tiles = load_tiles(table, shown, rows=rows, max_pixels=config.data.max_pixels, transform=transform)
         if tiles:
@@ -153,12 +152,22 @@ def _score(config: EvaluateConfig, scorer: Scorer, chosen: Chosen, *, transform:
     return scored
 
 
+def _draw(table: PredictionTable, bundle: Bundle, terms: Terms, *, folder: Path) -> dict[str, Picture]:
+    """Return the pictures of the report by name; each lies in `folder`/figures, too."""
+    pictures = plots.figures(table, terms.thresholds, history=bundle.folder.parent / "history.csv")
+    pictures |= ood_pictures(table, strange_from=bundle.strange_from)
+    for name, picture in pictures.items():
+        plots.save_png(picture, folder / "figures" / f"{name}.png", note=" ".join(bundle.notices))
+    return pictures
+
+
 def _robustness(
     config: EvaluateConfig,
     bundle: Bundle,
     scorer: Scorer,
     table: PredictionTable,
     *,
+    terms: Terms,
     threshold_name: str,
     folder: Path,
 ) -> Section | None:
@@ -167,6 +176,7 @@ def _robustness(
         config.robustness,
         table=table,
         bundle=bundle,
+        terms=terms,
         scorer=scorer,
         threshold_name=threshold_name,
         cache=config.paths.cache,

@@ -45,19 +45,18 @@ def choose_band(
     """
     label, score = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     needed = num_needed(wanted_accuracy)
-    if np.unique(label).size < 2 or label.size < needed:
-        what = f"{label.size} pictures" if np.unique(label).size == 2 else "pictures of one class"
-        return BandChoice(
-            None, f"{what} of {chosen_on} can't show an accuracy of {wanted_accuracy:g}: it takes {needed}"
-        )
+    if np.unique(label).size < 2:
+        return BandChoice(None, f"pictures of one class, as those of {chosen_on}, show no accuracy")
+    if label.size < needed:
+        why = f"{label.size} pictures of {chosen_on} can't show an accuracy of {wanted_accuracy:g}: it takes {needed}"
+        return BandChoice(None, why)
     values, inverse = np.unique(score, return_inverse=True)
     fakes = np.append(0, np.cumsum(np.bincount(inverse, weights=label == FAKE)))  # [k]: of the lowest k values
     reals = np.append(0, np.cumsum(np.bincount(inverse, weights=label == REAL)))
     first = int(np.searchsorted(values, threshold.value, side="left"))
     lows = np.arange(first + 1)  # cut k calls the lowest k values real
-    highs = np.arange(first, values.size + 1)  # cut k calls the values from k on fake
-    if values[-1] >= 1.0 and highs.size > 1:
-        highs = highs[:-1]  # no end of a band in [0, 1] lies above a score of 1
+    last = values.size - (values[-1] >= 1.0 and first < values.size)  # no end in [0, 1] lies above a score of 1
+    highs = np.arange(first, last + 1)  # cut k calls the values from k on fake
     real_right, real_all = reals[lows], (reals + fakes)[lows]
     fake_right, fake_all = fakes[-1] - fakes[highs], label.size - (reals + fakes)[highs]
     surplus_real, surplus_fake = real_right - wanted_accuracy * real_all, fake_right - wanted_accuracy * fake_all
@@ -66,30 +65,24 @@ def choose_band(
     kept = np.flatnonzero(found < highs.size)
     totals = real_all[kept] + fake_all[found[kept]]
     if totals.size == 0 or totals.max() < needed:
-        return BandChoice(
-            None, f"no {needed} verdicts or more on {chosen_on} are right as often as {wanted_accuracy:g}"
-        )
+        why = f"no {needed} verdicts or more on {chosen_on} are right as often as {wanted_accuracy:g}"
+        return BandChoice(None, why)
     best = kept[totals == totals.max()]
     right = real_right[best] + fake_right[found[best]]
-    ends = [
-        (_low(values, int(low), first=first, threshold=threshold.value),
-         _high(values, int(highs[found[low]]), first=first, threshold=threshold.value))
-        for low in best[right == right.max()]
-    ]  # fmt: skip
+    ends = [_ends(values, int(low), int(highs[found[low]]), first=first, threshold=threshold.value)
+            for low in best[right == right.max()]]  # fmt: skip
     low, high = min(ends, key=lambda band: (band[1] - band[0], band[0]))
-    return BandChoice(
-        UnsureBand(
-            low=low,
-            high=high,
-            threshold=name,
-            wanted_accuracy=wanted_accuracy,
-            coverage=float(totals.max() / label.size),
-            accuracy=float(right.max() / totals.max()),
-            num_pictures=int(label.size),
-            chosen_on=chosen_on,
-        ),
-        "",
+    band = UnsureBand(
+        low=low,
+        high=high,
+        threshold=name,
+        wanted_accuracy=wanted_accuracy,
+        coverage=float(totals.max() / label.size),
+        accuracy=float(right.max() / totals.max()),
+        num_pictures=int(label.size),
+        chosen_on=chosen_on,
     )
+    return BandChoice(band, "")
 
 
 def num_needed(accuracy: float) -> int:
@@ -98,16 +91,11 @@ def num_needed(accuracy: float) -> int:
     return math.ceil(accuracy * z * z / (1 - accuracy) - 1e-9)
 
 
-def _low(values: Array, cut: int, *, first: int, threshold: float) -> float:
-    if cut == first:
-        return threshold
-    return between(values, cut) if cut > 0 else 0.0
-
-
-def _high(values: Array, cut: int, *, first: int, threshold: float) -> float:
-    if cut == first:
-        return threshold
-    return between(values, cut) if cut < values.size else 1.0
+def _ends(values: Array, low: int, high: int, *, first: int, threshold: float) -> tuple[float, float]:
+    """Return the scores at which two cuts lie; a side that needs no band ends at the threshold."""
+    below = between(values, low) if low > 0 else 0.0
+    above = between(values, high) if high < values.size else 1.0
+    return (threshold if low == first else below), (threshold if high == first else above)
 
 
 @dataclass(frozen=True, slots=True)
