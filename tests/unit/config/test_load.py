@@ -123,7 +123,6 @@ def test_targets_stay_inside_the_allowed_packages_and_bind() -> None:
         (["trainer.strategy=fsdp", "callbacks.ema_decay=0.9"], ["callbacks.ema_decay=null", "trainer.strategy=ddp"]),
         (["trainer.strategy=fsdp", "trainer.precision=fp16"], ["trainer.strategy=fsdp", "fp16", "bf16"]),
         (["trainer.strategy=fsdp", "trainer.sync_batchnorm=true"], ["trainer.sync_batchnorm=false"]),
-        (["trainer.num_nodes=2", "trainer.accelerator=cpu"], ["MASTER_ADDR and MASTER_PORT and NODE_RANK"]),
         (["model.backbone.name=xceptoin"], ["xceptoin", "xception"]),
         (["data=rvf10k", "paths.data=/nowhere", "model.backbone.pretrained=false"], ["/nowhere/rvf10k", "data.root"]),
     ],
