@@ -15,6 +15,9 @@ $(STAMP): requirements.lock pyproject.toml
 	@uv=$$(command -v uv || echo .venv/bin/uv); \
 	$$uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock && \
 	$$uv pip install --quiet --python $(PY) --no-deps -e .
+	@# uv leaves compiling to the first import. Where that may not write, every start would take 15 s longer, for ever.
+	@# Files for newer Pythons than this one don't compile, and are never imported.
+	@test -z "$$PYTHONDONTWRITEBYTECODE" || $(PY) -m compileall -qq -j 0 .venv/lib || true
 	@touch $@
 
 # Three commands that anybody could type; the folder's name is the only thing added.

@@ -5,19 +5,20 @@ import shutil
 import pytest
 import torch
 from tests.integration.runs import TWO_PHASES, Train, history, same, weights
-from tests.integration.test_two_processes import assert_same_run
+from tests.integration.test_two_processes import NO_BATCH_NORM, assert_same_run
 
 from veriscope.run_folder import Progress, RunFolder, open_run_folder
 from veriscope.training.data import load_data
 from veriscope.training.module import DetectionModule
 from veriscope.training.start import start_run
 
-WORDS = (*TWO_PHASES, "optim=sgd", "schedule.phases.all_layers.lr=0.01", "trainer.precision=fp32", "trainer.devices=2")
+WORDS = (*NO_BATCH_NORM, *TWO_PHASES, "schedule.phases.all_layers.lr=0.01")
 
 
 @pytest.mark.slow
-def test_fsdp_trains_as_ddp_and_leaves_whole_files(train: Train) -> None:
-    sharded, whole = train(*WORDS, "trainer.strategy=fsdp"), train(*WORDS, "trainer.strategy=ddp")
+def test_fsdp_trains_as_one_process_leaves_whole_files_and_resumes(train: Train) -> None:
+    sharded = train(*WORDS, "trainer.devices=2", "trainer.strategy=fsdp")
+    whole = train(*WORDS, "++data.batch_size=16")
     assert_same_run(sharded, whole, tolerance=1e-4)
     for phase in ("frozen", "all_layers"):
         file = sharded.checkpoints(phase) / "best.ckpt"

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from sklearn.metrics import roc_auc_score
 from tests.integration.runs import ROOT, Train, command, history, same, weights
 
+from veriscope.evaluation.predictions import PredictionTable
 from veriscope.run_folder import RunFolder
 from veriscope.training.launch import _free_port
 
@@ -45,7 +47,9 @@ def test_two_nodes_of_one_process_equal_one_node_of_two(
     train: Train, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_dir = tmp_path / "shared"
-    words = command(pictures, tmp_path / "runs", "trainer.num_nodes=2", f"paths.run_dir={run_dir}")
+    words = command(
+        pictures, tmp_path / "runs", "trainer.num_nodes=2", "optim.lr_rule=linear", f"paths.run_dir={run_dir}"
+    )
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     # The other node first: it has to wait.
     other = started(words, {**meeting, "SLURM_NODEID": "1"})
@@ -57,7 +61,7 @@ def test_two_nodes_of_one_process_equal_one_node_of_two(
     assert "effective batch 16 = 8 a process x 2 processes x 1 accumulated" in said
     for name, value in SECOND_OF_FOUR.items():  # nor does this change anything for two processes of one command
         monkeypatch.setenv(name, value)
-    one_node = train("trainer.devices=2")
+    one_node = train("trainer.devices=2", "++optim.lr_rule=linear")
     both = RunFolder(run_dir)
     figures = ("train/loss", "val/loss", "val/auroc", "lr")
     assert [[row[f] for f in figures] for row in history(both)] == [
@@ -65,7 +69,13 @@ def test_two_nodes_of_one_process_equal_one_node_of_two(
     ]
     assert same(weights(both), weights(one_node))
     facts = json.loads((run_dir / "provenance.json").read_text(encoding="utf-8"))
-    assert (facts["nodes"], facts["processes"], facts["effective_batch_size"]) == (2, 2, 16)
+    assert (facts["nodes"], facts["processes"], facts["effective_batch_size"], facts["lr_factor"]) == (2, 2, 16, 2.0)
+    assert [float(row["lr"]) for row in history(both)] == pytest.approx([0.006] * 2)
+    # Of an odd number of pictures, which two processes fill up with a copy, each counts once.
+    table = PredictionTable.read(one_node.validation)
+    assert len(table) == 21
+    logged = max(float(row["val/auroc"]) for row in history(one_node))
+    assert roc_auc_score(table.labels, table.logits) == pytest.approx(logged, abs=1e-6)
 
 
 @pytest.mark.slow

@@ -70,7 +70,8 @@ def test_a_sweep_that_is_stopped_and_killed_loses_no_trial_and_does_none_twice(
 ) -> None:
     folder = tmp_path / "sweep"
     words = (LR, "sweep.trials=2", "trainer.max_epochs=6")
-    planned = run([*sweep_command(pictures, folder, *words), "--dry-run"]).stdout.splitlines()
+    assert main([*sweep_command(pictures, folder, *words)[3:], "--dry-run"]) == 0
+    planned = capsys.readouterr().out.splitlines()
     assert len(planned) == 2
     assert not folder.exists()
 

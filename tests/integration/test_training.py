@@ -4,7 +4,6 @@ import csv
 import json
 import shlex
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +12,11 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
-from tests.integration.runs import ROOT, TWO_PHASES, Train, command, history, same, weights
+from tests.integration.runs import TWO_PHASES, Train, history, same, weights
 
 from veriscope.config.schema import RunConfig
 from veriscope.errors import DataError, RunError
-from veriscope.run_folder import RunFolder, open_run_folder
+from veriscope.run_folder import open_run_folder
 from veriscope.training.data import load_data
 from veriscope.training.module import DetectionModule
 from veriscope.training.start import start_run
@@ -148,24 +147,6 @@ def test_class_weights_balance(tiny_config: Callable[..., RunConfig]) -> None:
     assert torch.allclose(weighted / plain, torch.tensor([1.5, 0.75, 0.75]))
     by_hand = -torch.log(torch.sigmoid(torch.tensor(0.3)))
     assert plain[0] == pytest.approx(float(by_hand))
-
-
-@pytest.mark.slow
-def test_two_processes_train_as_one(pictures: Path, tmp_path: Path) -> None:
-    """`trainer.devices=2` on a CPU: two gloo processes, odd counts; val figures are those of each image once, and both
-    processes count for the learning rate."""
-    run_dir = tmp_path / "two"
-    words = command(pictures, tmp_path, "trainer.devices=2", "optim.lr_rule=linear", f"paths.run_dir={run_dir}")
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    table = pq.read_table(run_dir / "validation/predictions.parquet")
-    assert table.num_rows == 21
-    auroc = roc_auc_score(table["label"].to_numpy(), table["logit"].to_numpy())
-    rows = history(RunFolder(run_dir))
-    assert auroc == pytest.approx(max(float(row["val/auroc"]) for row in rows), abs=1e-6)
-    assert [float(row["lr"]) for row in rows] == pytest.approx([0.006] * 2)
-    facts = RunFolder(run_dir).load_provenance()
-    assert (facts["effective_batch_size"], facts["lr_factor"], facts["processes"]) == (16, 2.0, 2)
 
 
 def test_of_equal_epochs_the_latest_is_kept(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
