@@ -99,12 +99,26 @@ def _seen(parts: Sequence[Part]) -> dict[str, Fingerprints] | None:
     return merge_seen(known) if len(known) == len(found) else None
 
 
+def why_no_ood(parts: Sequence[Part]) -> str:
+    """Return why an ensemble of the parts has no out-of-distribution score; empty where it has one."""
+    known = [(part.name, part.bundle.record.ood) for part in parts]
+    lacking = [name for name, facts in known if facts is None]
+    if lacking:
+        verb = "has" if len(lacking) == 1 else "have"
+        return f"{len(lacking)} of its {len(parts)} members {verb} none ({', '.join(lacking)})"
+    ways = {name: (facts.method, facts.threshold) for name, facts in known if facts is not None}
+    if len(set(ways.values())) > 1:
+        told = ", ".join(f"{name} {method} from {threshold:g}" for name, (method, threshold) in ways.items())
+        return f"its members' are unlike: {told}"
+    return ""
+
+
 def _ood(parts: Sequence[Part]) -> Ood | None:
-    """Return the parts' references side by side; None where one has none, or they were made in different ways."""
+    """Return the parts' references side by side; None where `why_no_ood` has a reason."""
+    if why_no_ood(parts):
+        return None
     found = [(part.bundle.ood(), part.bundle.record.ood) for part in parts]
     known = [(reference, facts) for reference, facts in found if reference is not None and facts is not None]
-    if len(known) < len(found) or len({(facts.method, facts.threshold) for _, facts in known}) > 1:
-        return None
     members = tuple(member for reference, _ in known for member in reference.members)
     first = known[0][1]
     data = ", ".join(dict.fromkeys(facts.fitted_on for _, facts in known))

@@ -102,6 +102,7 @@ class Scorer:
         *,
         transform: Transform | None = None,
         transform_for: Callable[[Path], Transform] | None = None,
+        with_ood: bool = True,
     ) -> Iterator[Scored]:
         """Yield one answer for each path, in their order, in constant memory.
 
@@ -109,6 +110,7 @@ class Scorer:
             paths: files; may be a generator.
             transform: applied to the decoded uint8 picture (H, W, 3) before it is fitted to the input.
             transform_for: in its place where files are not all treated alike: path to transform.
+            with_ood: False saves the out-of-distribution score where nobody reads it; `ood` is None then.
 
         A file that can't be read yields its reason; none is dropped.
 
@@ -121,17 +123,16 @@ class Scorer:
             num_images += row.pixels is not None
             # The second bound keeps memory constant where most files are unreadable.
             if num_images == self.batch_size or len(pending) == 4 * self.batch_size:
-                yield from self._judge(pending)
+                yield from self._judge(pending, with_ood=with_ood)
                 pending, num_images = [], 0
-        yield from self._judge(pending)
+        yield from self._judge(pending, with_ood=with_ood)
 
     def logits(self, image_BCHW: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return logit_B of fitted uint8 pictures."""
-        return self._answer(image_BCHW)[0]
+        """Return logit_B of fitted uint8 pictures, at the cost of nothing else."""
+        return self._answer(image_BCHW, describe=False)[0]
 
-    def _answer(self, image_BCHW: npt.NDArray[np.uint8]) -> tuple[Vector, tuple[Vector, ...]]:
-        """Return logit_B and Answer.vectors, these only where somebody reads them."""
-        describe = self.keep_vectors or self.ood is not None
+    def _answer(self, image_BCHW: npt.NDArray[np.uint8], *, describe: bool) -> tuple[Vector, tuple[Vector, ...]]:
+        """Return logit_B, and with `describe` Answer.vectors."""
         images = torch.from_numpy(image_BCHW)
         if self.device.type == "cuda":
             images = images.pin_memory().to(self.device, non_blocking=True)
@@ -145,10 +146,14 @@ class Scorer:
             self.detector.train(was_training)
         return answer.logits.cpu().numpy(), tuple(vector_BD.cpu().numpy() for vector_BD in answer.vectors)
 
-    def _judge(self, rows: list[_Row]) -> Iterator[Scored]:
+    def _judge(self, rows: list[_Row], *, with_ood: bool) -> Iterator[Scored]:
         images = [row.pixels for row in rows if row.pixels is not None]
-        logits, vectors = self._answer(np.stack(images)) if images else (np.empty(0, dtype=np.float32), ())
-        ranks = None if self.ood is None or not images else self.ood.score(vectors)
+        ood = self.ood if with_ood else None
+        describe = self.keep_vectors or ood is not None
+        logits, vectors = (
+            self._answer(np.stack(images), describe=describe) if images else (np.empty(0, dtype=np.float32), ())
+        )
+        ranks = None if ood is None or not images else ood.score(vectors)
         number = 0
         for row in rows:
             if row.pixels is None:

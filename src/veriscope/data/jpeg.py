@@ -29,7 +29,8 @@ _TABLES = _scaled_tables()
 
 
 class FileFacts(NamedTuple):
-    """A picture file by its header. `quality` is that of its JPEG compression, 1 to 100, None for other formats."""
+    """A picture file by its header; MPO counts as JPEG. `quality` is that of its JPEG compression, 1 to 100, None for
+    other formats."""
 
     format: str
     width_px: int
@@ -58,4 +59,6 @@ def file_facts(path: Path) -> FileFacts:
     with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN] or None) as image:
         tables = getattr(image, "quantization", None)
         quality = jpeg_quality(tables) if image.format in ("JPEG", "MPO") and tables and 0 in tables else None
-        return FileFacts(image.format or "unknown", *image.size, quality)
+        # MPO is a JPEG with a second picture behind it (data.decode), and goes by that name everywhere.
+        kind = "JPEG" if image.format == "MPO" else image.format or "unknown"
+        return FileFacts(kind, *image.size, quality)

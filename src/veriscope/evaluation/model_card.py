@@ -80,6 +80,7 @@ class EvaluationReport(_Part):
     schema_version: int
     data: _Data
     corruption: str | None
+    base_rate_stated: float | None = None
     warnings: list[str]
     notices: list[str]
     grade: str | None
@@ -157,7 +158,7 @@ def evaluated_card(bundle: Bundle, reports: Sequence[EvaluationReport]) -> str:
 def _results(report: EvaluationReport) -> list[dict[str, Any]]:
     """Return model-index entries: one for the data, one for each generator. Undefined figures are left out."""
     dataset: dict[str, Any] = {
-        "name": report.data.name + (f", {report.corruption}" if report.corruption else ""),
+        "name": ", ".join([report.data.name, *filter(None, [report.corruption]), *_base_rate_words(report)]),
         "type": re.sub(r"[^a-z0-9_.-]+", "-", report.data.name.lower()).strip("-") or "data",
         "split": report.data.part,
         "args": {"content_hash": report.data.content_hash, "pictures": report.counts["judged"]},
@@ -191,6 +192,7 @@ def _text(report: EvaluationReport) -> str:
         f"### {report.data.name}, {report.data.part}{damage}",
         *(f"> **Don't trust these figures.** {text}" for text in report.warnings),
         *(f"> {text}" for text in report.notices),
+        *_base_rate_text(report),
         " ".join(report.verdict),
         f"{report.data.subset} {report.counts['judged']:,} pictures: {report.counts['real']:,} real, "
         f"{report.counts['fake']:,} fake. A score of {chosen.value:.4g} or more is called fake ({chosen.rule}; chosen "
@@ -211,6 +213,16 @@ def _text(report: EvaluationReport) -> str:
         ),
     ]
     return "\n\n".join(parts)
+
+
+def _base_rate_words(report: EvaluationReport) -> list[str]:
+    return [] if report.base_rate_stated is None else [f"base rate {report.base_rate_stated:g}"]
+
+
+def _base_rate_text(report: EvaluationReport) -> list[str]:
+    if report.base_rate_stated is None:
+        return []
+    return [f"> Scores were corrected to a share of fakes of {report.base_rate_stated:g}, stated by whoever judged."]
 
 
 def _generator_text(report: EvaluationReport) -> list[str]:

@@ -190,7 +190,8 @@ class PredictionTable:
 
     def write(self, folder: str | Path) -> Path:
         """Write predictions.parquet and predictions.csv into `folder`, each whole or not at all; return the Parquet's
-        path. Text cells of the CSV that a spreadsheet would run as a formula get a leading apostrophe."""
+        path. Text cells of the CSV that a spreadsheet would run as a formula get a leading apostrophe; where a base
+        rate was stated, its last column says so."""
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         packed = self.meta.model_dump_json().encode()
@@ -198,8 +199,15 @@ class PredictionTable:
         with whole_or_not_at_all(parquet) as temporary:
             pq.write_table(self.table.replace_schema_metadata({_METADATA_KEY: packed}), temporary)
         with whole_or_not_at_all(csv) as temporary:
-            pa.csv.write_csv(_spreadsheet_safe(self.table), temporary)
+            pa.csv.write_csv(_spreadsheet_safe(self._for_csv()), temporary)
         return parquet
+
+    def _for_csv(self) -> pa.Table:
+        """Return the table with what a CSV has no other place for: scores mean nothing without their base rate."""
+        if self.meta.base_rate is None:
+            return self.table
+        stated = pa.array([self.meta.base_rate] * len(self.table), pa.float64())
+        return self.table.append_column("base_rate_stated", stated)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

@@ -135,6 +135,7 @@ def report_dict(
         "model": facts.model_name,
         "data": {"name": facts.data_name, "subset": facts.subset, **facts.data},
         "corruption": table.meta.corruption,
+        "base_rate_stated": table.meta.base_rate,
         "warnings": list(facts.warnings),
         "notices": list(facts.notices),
         "grade": grade(judgement),

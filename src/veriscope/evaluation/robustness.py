@@ -21,7 +21,7 @@ from veriscope.evaluation.alignment import AlignmentPlan, class_differences, des
 from veriscope.evaluation.intervals import group_codes
 from veriscope.evaluation.predictions import PredictionTable
 from veriscope.evaluation.robustness_cells import Job, cell_store, score_jobs
-from veriscope.evaluation.robustness_figures import DRAWS, GapFigures, GridFigures, Scored, gap_figures, grid_figures
+from veriscope.evaluation.robustness_figures import DRAWS, GapFigures, GridFigures, Treated, gap_figures, grid_figures
 from veriscope.types import Threshold
 
 Rows = npt.NDArray[np.int64]
@@ -93,15 +93,15 @@ def measure_robustness(
         raise DataError("robustness: no picture got a number from the network under every kind of damage.")
     groups = group_codes(np.array(table.column("group"), dtype=object)[rows][kept].tolist())
     threshold = terms.thresholds[threshold_name]
-    damaged = Scored(logits, np.vectorize(terms.calibration.score, otypes=[float])(logits) >= threshold.value)
-    clean = Scored(table.logits[rows][kept][None], (table.scores[rows][kept] >= threshold.value)[None])
+    damaged = Treated(logits, np.vectorize(terms.calibration.score, otypes=[float])(logits) >= threshold.value)
+    clean = Treated(table.logits[rows][kept][None], (table.scores[rows][kept] >= threshold.value)[None])
     few = min(draws, DRAWS)
     grid, shortcut = None, None
     if cells:
-        own = Scored(damaged.logits[: len(cells)], damaged.called[: len(cells)])
+        own = Treated(damaged.logits[: len(cells)], damaged.called[: len(cells)])
         grid = grid_figures(cells, labels=labels, clean=clean, damaged=own, groups=groups, draws=few, seed=seed)
     if plan is not None:
-        last = Scored(damaged.logits[-1:], damaged.called[-1:])
+        last = Treated(damaged.logits[-1:], damaged.called[-1:])
         judged = [facts[path] for path, keep in zip(paths, kept, strict=True) if keep]
         gap = gap_figures(labels, raw=clean, aligned=last, groups=groups, draws=few, seed=seed)
         shortcut = Shortcut(gap, plan, describe_classes(judged, labels), class_differences(judged, labels))

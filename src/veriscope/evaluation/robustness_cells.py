@@ -86,10 +86,13 @@ def cell_store(folder: Path, *, bundle: Bundle, scorer: Scorer, paths: Sequence[
                 digest.update(hashlib.file_digest(file, "blake2b").digest())
     except OSError as error:
         raise DataError(f"{path}: was judged a moment ago and can't be read any more ({error.strerror}).") from error
+    record = bundle.record
     facts: dict[str, Any] = {
         "version": CELLS_VERSION,
         "weights": bundle.weights_sha256,
-        "input": bundle.input.model_dump(mode="json"),
+        # The whole description, though most of it shows in the weights: averaging over a flip, for one, doesn't.
+        "model": record.model.model_dump(mode="json"),
+        "temperatures": [] if record.ensemble is None else [one.temperature for one in record.ensemble.members],
         "precision": scorer.precision,
         "device": scorer.device.type,
         "pictures": digest.hexdigest(),
@@ -143,7 +146,7 @@ def score_jobs(
 
 def _score_all(jobs: Sequence[Job], *, scorer: Scorer, paths: Sequence[Path]) -> Iterator[tuple[Job, float]]:
     for job in jobs:
-        for answer in scorer.score_paths(paths, transform_for=job.transform_for):
+        for answer in scorer.score_paths(paths, transform_for=job.transform_for, with_ood=False):
             if answer.logit is None and answer.error is not None and not answer.error.startswith("the network"):
                 raise DataError(f"{answer.path}: was judged a moment ago and can't be read any more ({answer.error}).")
             yield job, float("nan") if answer.logit is None else answer.logit

@@ -76,14 +76,14 @@ class GridFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class Treated:
     """Logits and verdicts (called fake) of the same pictures under some treatment, one row a treatment."""
 
     logits: Floats
     called: Bools
 
     @classmethod
-    def stack(cls, parts: Sequence["Scored"]) -> "Scored":
+    def stack(cls, parts: Sequence["Treated"]) -> "Treated":
         """Return the rows of all parts, in order."""
         return cls(np.concatenate([p.logits for p in parts]), np.concatenate([p.called for p in parts]))
 
@@ -92,8 +92,8 @@ def grid_figures(
     cells: Sequence[Cell],
     *,
     labels: npt.NDArray[Any],
-    clean: Scored,
-    damaged: Scored,
+    clean: Treated,
+    damaged: Treated,
     groups: Codes | None = None,
     draws: int,
     seed: int,
@@ -112,7 +112,7 @@ def grid_figures(
     """
     label = np.asarray(labels)
     drawn = partial(_drawn, method="bootstrap" if groups is None else "cluster bootstrap")
-    rows = Scored.stack((clean, damaged))
+    rows = Treated.stack((clean, damaged))
     right = rows.called == (label == FAKE)
     before = rows.called[0]
     flipped = {"flips": rows.called != before, "to_fake": rows.called & ~before, "to_real": ~rows.called & before}
@@ -202,12 +202,12 @@ class GapFigures:
 
 
 def gap_figures(
-    labels: npt.NDArray[Any], *, raw: Scored, aligned: Scored, groups: Codes | None = None, draws: int, seed: int
+    labels: npt.NDArray[Any], *, raw: Treated, aligned: Treated, groups: Codes | None = None, draws: int, seed: int
 ) -> GapFigures:
     """Return the figures of the pictures as they are beside those of the same pictures aligned (one row each)."""
     label = np.asarray(labels)
     drawn = partial(_drawn, method="bootstrap" if groups is None else "cluster bootstrap")
-    rows = Scored.stack((raw, aligned))
+    rows = Treated.stack((raw, aligned))
     right = rows.called == (label == FAKE)
     found = column_draws(label, rows.logits, right, groups=groups, draws=draws, seed=seed)
     before, after = (auroc(label, row) for row in rows.logits)

@@ -21,6 +21,9 @@ JSON_NAME, PARQUET_NAME = "robustness.json", "robustness.parquet"
 SCHEMA_VERSION = 1
 # A fact of the files that ranks the classes better than this tells them apart; below, it is what chance and content do.
 TELLING = 0.6
+# Below it "no shortcut shows" holds: a gap that might be larger is one that too few pictures were measured on.
+SMALL_GAP = 0.05
+AT_THRESHOLD = "called fake or real at the threshold, unsure left aside"
 _FIGURES = (
     "auroc", "accuracy", "recall", "specificity", "auroc_drop", "accuracy_drop", "flips", "to_fake", "to_real",
     "accused",
@@ -160,14 +163,13 @@ def _grid_sentences(grid: GridFigures) -> list[str]:
             f"accuracy {_text(grid.worst.accuracy, span=False)}."
         )
     lines.append(
-        f"Delivered once more, {_percent(grid.flips)} of pictures get another verdict: "
-        f"{_percent(grid.to_fake, span=False)} turn from real to fake, {_percent(grid.to_real, span=False)} from fake "
-        "to real."
+        f"Delivered once more, {_percent(grid.flips)} of pictures change sides: {_percent(grid.to_fake, span=False)} "
+        f"turn from real to fake, {_percent(grid.to_real, span=False)} from fake to real ({AT_THRESHOLD})."
     )
     if grid.ever_accused.value is not None:
         lines.append(
-            f"Of the real pictures that are called real, {_percent(grid.ever_accused)} are accused under at least one "
-            f"of the {number}."
+            f"Of the real pictures that are called real, {_percent(grid.ever_accused)} are called fake under at least "
+            f"one of the {number}."
         )
     return lines
 
@@ -182,16 +184,21 @@ def _shortcut_sentences(shortcut: Shortcut) -> list[str]:
     telling = [f"{name} ({area:.2f})" for name, area in shortcut.differences.items() if area >= TELLING]
     history = "one JPEG history" if plan.qualities else "no JPEG (the data holds none)"
     how = f"with both classes at {plan.side_px} px and {history}"
-    low = 0.0 if between.interval is None else between.interval.low
-    if low <= 0:
+    low, high = (0.0, 1.0) if between.interval is None else between.interval[:2]
+    if low <= 0 and high > SMALL_GAP:
+        first = (
+            f"Whether format or size is a shortcut these pictures can't tell: {how}, {kind} is {_text(aligned)}; as "
+            f"they are {_text(raw)} (shortcut gap {_text(between)}). More pictures would narrow it down."
+        )
+    elif low <= 0:
         first = (
             f"No shortcut by format or size shows: {how}, {kind} is {_text(aligned)}; as they are {_text(raw)} "
             f"(shortcut gap {_text(between)})."
         )
     elif telling:
         first = (
-            f"Of the {kind} of {_text(raw, span=False)}, {_text(between)} rests on format, size or JPEG history: {how} "
-            f"it is {_text(aligned)}."
+            f"Of the {kind} of {_text(raw, span=False)}, up to {_text(between)} rests on format, size or JPEG history, "
+            f"the cost of one more compression included: {how} it is {_text(aligned)}."
         )
     else:
         first = (
@@ -247,6 +254,11 @@ def _notes(found: Robustness) -> list[str]:
         else f"{found.num_images:,} pictures"
     )
     notes = [f"Measured on {part} at the threshold {found.threshold.value:.4g} ({found.threshold_name})."]
+    if found.grid is not None:
+        notes.append(
+            f"For flips and accusations pictures are {AT_THRESHOLD}: either may concern verdicts that read 'unsure' "
+            "elsewhere in this report."
+        )
     if found.shortcut is not None:
         notes += [f"As they are, {name} pictures come as {text}." for name, text in found.shortcut.classes.items()]
     if found.num_left_out:

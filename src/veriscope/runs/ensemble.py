@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 
 from veriscope.bundle.bundle import Bundle, TrainingFacts, load_bundle
-from veriscope.bundle.ensemble import Part, save_ensemble
+from veriscope.bundle.ensemble import Part, save_ensemble, why_no_ood
 from veriscope.config.command import data_words, override, typed
 from veriscope.config.schema import RunConfig
 from veriscope.errors import RunError
@@ -35,7 +35,7 @@ def write_ensemble(config: RunConfig, folder: RunFolder, judged: JudgedFolds, *,
     parts = _parts(judged)
     table = judged.table
     where = f"{config.data.name} out of fold, by single members"
-    chosen = select(table.labels, table.logits, config=config, name="out_of_fold", chosen_on=where).terms
+    chosen, no_band = select(table.labels, table.logits, config=config, name="out_of_fold", chosen_on=where)
     bundle = save_ensemble(
         folder.bundle,
         parts,
@@ -47,8 +47,14 @@ def write_ensemble(config: RunConfig, folder: RunFolder, judged: JudgedFolds, *,
         notices=bundle_notices(judged.judgement, synthetic=config.data.kind == "synthetic"),
         overwrite=True,
     )
-    _say(config, judged, bundle, console=console)
+    _say(config, judged, bundle, missing=lacks(parts, no_band=no_band), console=console)
     return bundle
+
+
+def lacks(parts: Sequence[Part], *, no_band: str) -> list[str]:
+    """Return what an ensemble of the parts goes without, and why; `no_band` is Selection's."""
+    found = {"unsure band": no_band, "out-of-distribution score": why_no_ood(parts)}
+    return [f"no {what}: {reason}" for what, reason in found.items() if reason]
 
 
 def _parts(judged: JudgedFolds) -> list[Part]:
@@ -97,11 +103,11 @@ def _joined(values: Iterable[str | None]) -> str | None:
     return ", ".join(dict.fromkeys(value for value in values if value)) or None
 
 
-def _say(config: RunConfig, judged: JudgedFolds, bundle: Bundle, *, console: Console) -> None:
+def _say(config: RunConfig, judged: JudgedFolds, bundle: Bundle, *, missing: Sequence[str], console: Console) -> None:
     num = bundle.record.num_members
     data = data_words(judged.runs[0].folder.load_provenance().get("overrides", []), name=config.data.name)
     say(console, f"ensemble: {bundle.folder} (the average of {num} models, {num} times the cost of one)")
-    for notice in bundle.notices:
+    for notice in (*bundle.notices, *missing):
         say(console, f"  {notice}")
     say(console, "  only pictures that no fold saw can judge it, as the data's test part or other data:")
     say(console, f"  python evaluate.py {override('bundle', bundle.folder)} {data}")

@@ -26,7 +26,8 @@ _ACCELERATOR = {"auto": "auto", "cpu": "cpu", "cuda": "gpu"}
 class Evaluated:
     """A finished evaluation. `free` holds the figures that need no threshold, `at` the others by threshold's name.
 
-    `exposure`: unseen, selected or trained, as evaluation.subset found it; `part`: test, val, train or all.
+    `exposure`: unseen, selected or trained, as evaluation.subset found it; `part`: test, val, train or all;
+    `base_rate`: the share of fakes that was stated, None where none was.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class Evaluated:
     exposure: str
     explanation: str
     corruption: str | None
+    base_rate: float | None
     num_real: int
     num_fake: int
     headline: str
@@ -135,6 +137,7 @@ def read_evaluation(folder: Path) -> Evaluated:
             exposure=str(data["exposure"]),
             explanation=str(data["subset"]),
             corruption=plain["corruption"],
+            base_rate=None if (rate := plain.get("base_rate_stated")) is None else float(rate),
             num_real=int(plain["counts"]["real"]),
             num_fake=int(plain["counts"]["fake"]),
             headline=str(plain["headline_threshold"]),

@@ -1,6 +1,7 @@
 """Cross-data-set matrix: every bundle on every data set, each pair one evaluate.py process, then one table."""
 
 import argparse
+import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,12 +15,13 @@ from veriscope.progress import say
 from veriscope.run_folder import RunFolder, new_folder
 from veriscope.runs.batch import list_commands, run_all
 from veriscope.runs.estimate import Estimate
-from veriscope.runs.evaluations import Evaluated, evaluation_slots, is_evaluated, read_evaluation, report_kind
+from veriscope.runs.evaluations import Evaluated, evaluation_slots, is_evaluated, report_kind
 from veriscope.runs.matrix_plan import Planned, plan_cells, read_columns, read_rows
 from veriscope.runs.matrix_report import write_matrix
-from veriscope.runs.matrix_table import Cell, Matrix, MatrixMetric, labelled
+from veriscope.runs.matrix_table import Matrix, MatrixCell, MatrixMetric, labelled, read_cell
 
 _UNNAMED = ("folder", "manifest")
+_ColumnKey = tuple[str, str | None, float | None]
 
 
 def run_matrix(arguments: argparse.Namespace) -> int:
@@ -71,6 +73,9 @@ def _score(
     if done:
         say(console, f"{done} of {len(planned)} cells are there already")
     reasons: dict[Path, str] = {}
+    for job in jobs:
+        if (aside := make_room(job.folder)) is not None:
+            say(console, f"{job.name}: judged anew, for its report can't be read; the old one lies in '{aside}'")
     try:
         if jobs:
             estimate = Estimate(num_runs=len(jobs), places=len(slots), noun="cell")
@@ -84,19 +89,43 @@ def _score(
     return 1 if reasons else 0
 
 
-def _cells(planned: Sequence[Planned], reasons: Mapping[Path, str], num_columns: int) -> tuple[tuple[Cell, ...], ...]:
-    found = [_cell(one, reasons) for one in planned]
+def make_room(folder: Path) -> Path | None:
+    """Move a finished evaluation that can't be read out of the way, and return where it lies; None: there is none.
+
+    evaluate.py writes into no folder that holds something, so it would fail on this cell for ever.
+    """
+    if not is_evaluated(folder):
+        return None
+    try:
+        read_cell(folder)
+    except RunError:
+        # A name with a dot: `--from` doesn't read it.
+        return folder.rename(folder.with_name(f".{folder.name}.damaged-{uuid.uuid4().hex[:6]}"))
+    return None
+
+
+def _cells(
+    planned: Sequence[Planned], reasons: Mapping[Path, str], num_columns: int
+) -> tuple[tuple[MatrixCell, ...], ...]:
+    found = [cell_of(one, reasons) for one in planned]
     return tuple(tuple(found[start : start + num_columns]) for start in range(0, len(found), num_columns))
 
 
-def _cell(one: Planned, reasons: Mapping[Path, str]) -> Cell:
+def cell_of(one: Planned, reasons: Mapping[Path, str]) -> MatrixCell:
+    """Return what became of a planned cell; `reasons` holds the folders of those that failed.
+
+    A report that can't be read is this cell's failure, not the table's.
+    """
     if one.job is None:
-        return Cell("left out", one.own, reason=one.reason)
-    if one.done:
-        return Cell("scored", one.own, evaluated=read_evaluation(one.job.folder))
+        return MatrixCell("left out", one.own, reason=one.reason)
+    if is_evaluated(one.job.folder):
+        try:
+            return MatrixCell("scored", one.own, evaluated=read_cell(one.job.folder))
+        except RunError as error:
+            return MatrixCell("failed", one.own, reason=str(error))
     if one.job.folder in reasons:
-        return Cell("failed", one.own, reason=reasons[one.job.folder])
-    return Cell("missing", one.own, reason="not scored yet")
+        return MatrixCell("failed", one.own, reason=reasons[one.job.folder])
+    return MatrixCell("missing", one.own, reason="not scored yet")
 
 
 def tabulate(folders: Sequence[Path], *, metric: MatrixMetric, output: Path | None, common: Sequence[str]) -> int:
@@ -106,7 +135,7 @@ def tabulate(folders: Sequence[Path], *, metric: MatrixMetric, output: Path | No
         RunError: there is none, or two are of one bundle and one data set.
 
     """
-    matrix = matrix_of([read_evaluation(place) for folder in folders for place in _evaluations(folder)], metric=metric)
+    matrix = matrix_of([read_cell(place) for folder in folders for place in _evaluations(folder)], metric=metric)
     folder = output or _dated(compose_evaluation(["bundle=BUNDLE", *common]).paths.runs)
     _refuse_other(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -129,22 +158,23 @@ def _evaluations(folder: Path) -> list[Path]:
 
 
 def matrix_of(evaluations: Sequence[Evaluated], *, metric: MatrixMetric) -> Matrix:
-    """Return the matrix of finished evaluations: a row a bundle, a column a data set and corruption, as they come.
+    """Return the matrix of finished evaluations: a row a bundle, a column a data set with its corruption and stated
+    base rate, as they come.
 
     Raises:
         RunError: two are of one bundle and one data set.
 
     """
-    by_cell: dict[tuple[str, tuple[str, str | None]], Evaluated] = {}
+    by_cell: dict[tuple[str, _ColumnKey], Evaluated] = {}
     for one in evaluations:
-        place = (one.bundle_hash, (one.data_hash, one.corruption))
+        place = (one.bundle_hash, _column_key(one))
         if place in by_cell:
             raise RunError(
                 f"'{by_cell[place].folder}' and '{one.folder}' are of the same bundle and data set; name one of them"
             )
         by_cell[place] = one
     rows = {one.bundle_hash: one for one in evaluations}
-    columns = {(one.data_hash, one.corruption): one for one in evaluations}
+    columns = {_column_key(one): one for one in evaluations}
     cells = tuple(
         tuple(_evaluated_cell(by_cell.get((row, column)), rows[row], columns[column]) for column in columns)
         for row in rows
@@ -155,17 +185,28 @@ def matrix_of(evaluations: Sequence[Evaluated], *, metric: MatrixMetric) -> Matr
         [one.bundle_hash[:6] for one in rows.values()],
     )
     data = [Path(one.data_root).name if one.data_name in _UNNAMED else one.data_name for one in columns.values()]
-    corrupted = [f"{name}, {one.corruption}" if one.corruption else name
-                 for name, one in zip(data, columns.values(), strict=True)]  # fmt: skip
-    return Matrix(metric, names, labelled(corrupted, [one.data_hash[:6] for one in columns.values()]), cells)
+    full = [
+        ", ".join([name, *filter(None, [one.corruption]), *_base_rate_words(one)])
+        for name, one in zip(data, columns.values(), strict=True)
+    ]
+    return Matrix(metric, names, labelled(full, [one.data_hash[:6] for one in columns.values()]), cells)
 
 
-def _evaluated_cell(found: Evaluated | None, row: Evaluated, column: Evaluated) -> Cell:
+def _column_key(one: Evaluated) -> _ColumnKey:
+    """Return what makes a column: figures at another stated base rate are no second opinion on the same thing."""
+    return one.data_hash, one.corruption, one.base_rate
+
+
+def _base_rate_words(one: Evaluated) -> list[str]:
+    return [] if one.base_rate is None else [f"base rate {one.base_rate:g}"]
+
+
+def _evaluated_cell(found: Evaluated | None, row: Evaluated, column: Evaluated) -> MatrixCell:
     same_name = row.trained_on == column.data_name and row.trained_on not in _UNNAMED
     own = row.training_data_hash == column.data_hash or same_name
     if found is None:
-        return Cell("missing", own, reason="no evaluation of it was named")
-    return Cell("scored", own, evaluated=found)
+        return MatrixCell("missing", own, reason="no evaluation of it was named")
+    return MatrixCell("scored", own, evaluated=found)
 
 
 def _dated(runs: Path, *, dry_run: bool = False) -> Path:

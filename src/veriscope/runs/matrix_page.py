@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from veriscope.evaluation.report import HTML_NAME
 from veriscope.runs.matrix_picture import cell_colour
-from veriscope.runs.matrix_table import LABELS, SHOWN, Cell, Matrix, sentences
+from veriscope.runs.matrix_table import LABELS, SHOWN, Matrix, MatrixCell, sentences
 from veriscope.types import CLASS_MAP_TEXT
 
 _FACTS = ("veriscope", "commit", "dirty", "started", "command", "device", "python")
@@ -43,7 +43,7 @@ def matrix_page(matrix: Matrix, folder: Path, *, provenance: Mapping[str, Any]) 
     )
 
 
-def figure_text(cell: Cell, metric: Any) -> tuple[str, str]:
+def figure_text(cell: MatrixCell, metric: Any) -> tuple[str, str]:
     """Return value and interval as text; empty without a figure."""
     value, interval = cell.figure(metric)
     if value is None:
@@ -51,7 +51,7 @@ def figure_text(cell: Cell, metric: Any) -> tuple[str, str]:
     return f"{value:.3f}", "" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
 
 
-def _shown(matrix: Matrix, cell: Cell, folder: Path) -> dict[str, Any]:
+def _shown(matrix: Matrix, cell: MatrixCell, folder: Path) -> dict[str, Any]:
     worst = matrix.worst
     value, interval = figure_text(cell, matrix.metric)
     report = None

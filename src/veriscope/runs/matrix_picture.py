@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from veriscope.evaluation.metrics import UNDEFINED
 from veriscope.evaluation.plots import INK, MUTED, styled
-from veriscope.runs.matrix_table import LABELS, Cell, Matrix
+from veriscope.runs.matrix_table import LABELS, Matrix, MatrixCell
 
 _CELL_IN = (1.3, 0.74)
 _EMPTY = "#eceff2"
@@ -67,7 +67,7 @@ def matrix_picture(matrix: Matrix) -> Picture:
     return picture
 
 
-def _draw(axes: Axes, matrix: Matrix, cell: Cell, *, column: int, row: int, is_worst: bool) -> None:
+def _draw(axes: Axes, matrix: Matrix, cell: MatrixCell, *, column: int, row: int, is_worst: bool) -> None:
     back = cell_colour(cell.skill(matrix.metric))
     corner = (column - 0.47, row - 0.46)
     axes.add_patch(Rectangle(corner, 0.94, 0.92, facecolor=back, edgecolor="none"))

@@ -11,10 +11,10 @@ from veriscope.config.evaluate import EvaluateConfig
 from veriscope.config.load import compose_evaluation
 from veriscope.data.manifest import Manifest
 from veriscope.data.sources import load_manifest
-from veriscope.errors import ConfigError, DataError, nearest
+from veriscope.errors import BundleError, ConfigError, DataError, RunError, nearest
 from veriscope.evaluation.subset import Wanted, choose_subset
 from veriscope.runs.evaluations import evaluation_key, find_bundle, is_evaluated
-from veriscope.runs.matrix_table import labelled
+from veriscope.runs.matrix_table import labelled, read_cell
 from veriscope.runs.pool import Job
 
 _OVERRIDE = re.compile(r":(?=[A-Za-z_][\w.]*=)")  # the colon of a value, as in jpeg:75, is followed by no KEY=
@@ -54,8 +54,14 @@ class Planned:
 
     @property
     def done(self) -> bool:
-        """Whether it was scored before."""
-        return self.job is not None and is_evaluated(self.job.folder)
+        """Whether it was scored before, and the report can be read."""
+        if self.job is None or not is_evaluated(self.job.folder):
+            return False
+        try:
+            read_cell(self.job.folder)
+        except RunError:
+            return False
+        return True
 
 
 def read_rows(texts: Sequence[str]) -> tuple[Row, ...]:
@@ -135,7 +141,7 @@ def plan_cells(rows: Sequence[Row], columns: Sequence[Column], *, common: Sequen
     """Return the cells row by row; each has a folder of its own below `folder`, named by all that decides its figures.
 
     Raises:
-        BundleError: a bundle doesn't say what it has seen.
+        BundleError: a bundle doesn't say what it has seen, or can't be corrected to the base rate that is stated.
 
     """
     return [_planned(row, column, common=common, folder=folder) for row in rows for column in columns]
@@ -143,6 +149,10 @@ def plan_cells(rows: Sequence[Row], columns: Sequence[Column], *, common: Sequen
 
 def _planned(row: Row, column: Column, *, common: Sequence[str], folder: Path) -> Planned:
     config, training = column.config, row.bundle.record.training
+    try:
+        row.bundle.terms(base_rate=config.base_rate)
+    except BundleError as error:
+        raise BundleError(f"'{row.label}' ({row.bundle.folder}): {error}") from None
     own_hash = column.manifest.content_hash == training.data_hash
     own = own_hash or (config.data.name == training.data_name and config.data.name not in _UNNAMED)
     # auto takes what training left alone. Where it left nothing, val is the next best, and the cell says so.

@@ -18,7 +18,7 @@ from veriscope.progress import say
 from veriscope.provenance import collect, source_commit
 from veriscope.runs.matrix_page import matrix_page
 from veriscope.runs.matrix_picture import matrix_picture
-from veriscope.runs.matrix_table import LABELS, SHOWN, Cell, Matrix, sentences, summary
+from veriscope.runs.matrix_table import LABELS, SHOWN, Matrix, MatrixCell, sentences, summary
 
 NAME = "matrix"
 
@@ -63,7 +63,7 @@ def _plain_summary(matrix: Matrix) -> dict[str, Any]:
     return facts
 
 
-def _cell_record(row: str, column: str, cell: Cell, folder: Path) -> dict[str, Any]:
+def _cell_record(row: str, column: str, cell: MatrixCell, folder: Path) -> dict[str, Any]:
     one = cell.evaluated
     facts: dict[str, Any] = {
         "trained_on": row,
@@ -80,6 +80,7 @@ def _cell_record(row: str, column: str, cell: Cell, folder: Path) -> dict[str, A
         "exposure": one.exposure,
         "counts_elsewhere": cell.counts,
         "corruption": one.corruption,
+        "base_rate_stated": one.base_rate,
         "real": one.num_real,
         "fake": one.num_fake,
         "bundle": one.bundle_hash,
@@ -112,7 +113,7 @@ def relative(place: Path, folder: Path) -> str:
     return place.resolve().relative_to(folder.resolve()).as_posix() if inside else str(place.resolve())
 
 
-def cell_texts(cell: Cell, matrix: Matrix) -> tuple[str, str]:
+def cell_texts(cell: MatrixCell, matrix: Matrix) -> tuple[str, str]:
     """Return a cell's figure and its interval: `0.992`, `0.986-0.997`; its status where there is no figure."""
     if cell.evaluated is None:
         return cell.status, ""

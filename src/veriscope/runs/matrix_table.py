@@ -3,11 +3,12 @@
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from veriscope.evaluation.figures import Figure
 from veriscope.evaluation.metrics import METRICS
-from veriscope.runs.evaluations import Evaluated
+from veriscope.runs.evaluations import Evaluated, read_evaluation
 
 MatrixMetric = Literal["auroc", "ap", "accuracy", "balanced_accuracy"]
 SHOWN: tuple[MatrixMetric, ...] = ("auroc", "ap", "accuracy", "balanced_accuracy")
@@ -17,7 +18,7 @@ Status = Literal["scored", "failed", "left out", "missing"]
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class MatrixCell:
     """One bundle on one data set. `own`: the bundle was trained on that data set, so that the figure tells nothing of
     other data; `reason` says why there is no figure."""
 
@@ -30,6 +31,11 @@ class Cell:
     def seen(self) -> bool:
         """Whether pictures that are judged had a part in the training."""
         return self.evaluated is not None and self.evaluated.exposure != "unseen"
+
+    @property
+    def corrupted(self) -> bool:
+        """Whether its pictures were damaged first: what is then measured is the damage, too."""
+        return self.evaluated is not None and self.evaluated.corruption is not None
 
     @property
     def counts(self) -> bool:
@@ -84,16 +90,16 @@ class Matrix:
     metric: MatrixMetric
     rows: tuple[str, ...]
     columns: tuple[str, ...]
-    cells: tuple[tuple[Cell, ...], ...]
+    cells: tuple[tuple[MatrixCell, ...], ...]
 
-    def each(self) -> Iterator[tuple[str, str, Cell]]:
+    def each(self) -> Iterator[tuple[str, str, MatrixCell]]:
         """Yield (row, column, cell), row by row."""
         for row, cells in zip(self.rows, self.cells, strict=True):
             for column, cell in zip(self.columns, cells, strict=True):
                 yield row, column, cell
 
     @property
-    def worst(self) -> tuple[str, str, Cell] | None:
+    def worst(self) -> tuple[str, str, MatrixCell] | None:
         """The lowest figure among the cells that count."""
         known = [(row, column, cell) for row, column, cell in self.each() if cell.counts and self._value(cell) >= 0]
         return min(known, key=lambda one: self._value(one[2]), default=None)
@@ -101,15 +107,19 @@ class Matrix:
     def own_value(self, row: str) -> float | None:
         """Return the row's figure on what was left out of its own training data."""
         cells = self.cells[self.rows.index(row)]
-        known = [self._value(cell) for cell in cells if cell.own and not cell.seen]
+        known = [self._value(cell) for cell in cells if cell.own and not cell.seen and not cell.corrupted]
         return max((value for value in known if value >= 0), default=None)
 
     def values(self, *, own: bool) -> list[float]:
-        """Return the figures of unseen pictures, of the bundles' own data sets or of others."""
-        cells = [cell for _, _, cell in self.each() if not cell.seen and cell.own == own]
-        return [value for value in map(self._value, cells) if value >= 0]
+        """Return the figures of unseen, undamaged pictures, of the bundles' own data sets or of others."""
+        return [self._value(cell) for cell in self.meant(own=own)]
 
-    def _value(self, cell: Cell) -> float:
+    def meant(self, *, own: bool) -> list[MatrixCell]:
+        """Return the cells that enter the mean over the bundles' own data sets, or over others."""
+        cells = [cell for _, _, cell in self.each() if not cell.seen and not cell.corrupted and cell.own == own]
+        return [cell for cell in cells if self._value(cell) >= 0]
+
+    def _value(self, cell: MatrixCell) -> float:
         value = cell.figure(self.metric).value
         return -1.0 if value is None else value
 
@@ -126,6 +136,19 @@ def labelled(names: Sequence[str], *more: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def read_cell(folder: Path) -> Evaluated:
+    """Return the evaluation in `folder`, which has every figure that a matrix shows.
+
+    Raises:
+        RunError: its report.json is missing, damaged, none of an evaluation, or lacks one.
+
+    """
+    found = read_evaluation(folder)
+    for metric in SHOWN:
+        found.figure(metric)
+    return found
+
+
 def summary(matrix: Matrix) -> dict[str, Any]:
     """Return the figures that sum the matrix up; None where no cell counts."""
     own, elsewhere, worst = matrix.values(own=True), matrix.values(own=False), matrix.worst
@@ -135,7 +158,8 @@ def summary(matrix: Matrix) -> dict[str, Any]:
         "num_own": len(own),
         "elsewhere_mean": statistics.fmean(elsewhere) if elsewhere else None,
         "num_elsewhere": len(elsewhere),
-        "num_like_guessing": sum(cell.counts and cell.no_better(matrix.metric) for cell in cells),
+        "num_like_guessing": sum(cell.no_better(matrix.metric) for cell in matrix.meant(own=False)),
+        "num_corrupted": sum(cell.corrupted and not cell.seen for cell in cells),
         "num_seen": sum(cell.seen for cell in cells),
         "worst": None
         if worst is None
@@ -154,6 +178,8 @@ def sentences(matrix: Matrix) -> list[str]:
         count = facts["num_elsewhere"]
         found.append(f"On data sets that they were not trained on: mean {name} {facts['elsewhere_mean']:.3f} over "
                      f"{count} {'cell' if count == 1 else 'cells'}{toss}.")  # fmt: skip
+    elif facts["num_corrupted"] and facts["worst"] is not None:
+        found.append("Every cell of other data than the detector's own is of corrupted pictures, so no mean is made.")
     else:
         found.append("No cell tells how a detector does on data of another origin than its own.")
     found += _worst_sentence(matrix)
@@ -161,10 +187,26 @@ def sentences(matrix: Matrix) -> list[str]:
         count = facts["num_own"]
         found.append(f"On what was left out of their own training data: mean {name} {facts['own_mean']:.3f} over "
                      f"{count} {'cell' if count == 1 else 'cells'}.")  # fmt: skip
+    if facts["num_corrupted"]:
+        number = facts["num_corrupted"]
+        found.append(f"{number} {'cell is' if number == 1 else 'cells are'} of corrupted pictures and in no mean.")
+    found += _guesses(matrix)
     if facts["num_seen"]:
         found.append(f"Hatched cells ({facts['num_seen']}) hold pictures that had a part in the training: too good, "
                      "and in no mean.")  # fmt: skip
     return found + _gaps(matrix)
+
+
+def _guesses(matrix: Matrix) -> list[str]:
+    """Say where a mean is over columns that guessing does differently well on."""
+    if matrix.metric not in ("ap", "accuracy"):
+        return []
+    guesses = [cell.guessing(matrix.metric) for own in (True, False) for cell in matrix.meant(own=own)]
+    if not guesses or max(guesses) - min(guesses) < 0.005:
+        return []
+    name = "average precision" if matrix.metric == "ap" else "accuracy"
+    return [f"Guessing differs between the columns ({min(guesses):.3f} to {max(guesses):.3f} as {name}), so a mean "
+            "over them tells little; AUROC and balanced accuracy don't have this."]  # fmt: skip
 
 
 def _worst_sentence(matrix: Matrix) -> list[str]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,14 @@ import torch
 from tests.helpers.bundles import FACTS, tiny_bundle, write_pictures
 
 from veriscope.bundle import Bundle, Scorer, load_bundle, save_bundle
-from veriscope.bundle.ensemble import Part, save_ensemble
+from veriscope.bundle.ensemble import Part, save_ensemble, why_no_ood
 from veriscope.bundle.scorer import Scored
 from veriscope.cli import main
 from veriscope.errors import BundleError
 from veriscope.models.ood import Ood, OutOfDistribution
 from veriscope.models.ood_fit import fit_reference
 from veriscope.predict.images import to_verdict
+from veriscope.runs.ensemble import lacks
 from veriscope.types import Calibration, Threshold, UnsureBand
 
 THRESHOLD = Threshold(value=0.4, rule="best balanced accuracy", chosen_on="val")
@@ -115,10 +117,13 @@ def test_an_ensemble_asks_each_member(bundle: Bundle, known: list[Path], tmp_pat
         overwrite=True,
     )
 
-    def ensemble(name: str, *parts: Bundle) -> Bundle:
+    def parts(*bundles: Bundle) -> list[Part]:
+        return [Part(f"fold {n}", one, 1.0) for n, one in enumerate(bundles)]
+
+    def ensemble(name: str, *bundles: Bundle) -> Bundle:
         return save_ensemble(
             tmp_path / name,
-            [Part(f"fold {n}", part, 1.0) for n, part in enumerate(parts)],
+            parts(*bundles),
             calibration=Calibration(),
             thresholds={},
             training=FACTS,
@@ -134,6 +139,17 @@ def test_an_ensemble_asks_each_member(bundle: Bundle, known: list[Path], tmp_pat
     assert both.record.ood is not None
     assert both.record.ood.fitted_on == "generated val, of each member its own"
     assert ensemble("half", bundle, plain).record.ood is None, "a member that can't tell makes an ensemble that can't"
+    assert why_no_ood(parts(bundle, other)) == ""
+    assert why_no_ood(parts(bundle, plain)) == "1 of its 2 members has none (fold 1)"
+    assert other.record.ood is not None
+    loose = other.record.ood.model_copy(update={"threshold": 0.9})
+    unlike = replace(other, record=other.record.model_copy(update={"ood": loose}))
+    assert why_no_ood(parts(bundle, unlike)) == "its members' are unlike: fold 0 knn from 0.99, fold 1 knn from 0.9"
+    assert lacks(parts(bundle, other), no_band="") == []
+    assert lacks(parts(bundle, plain), no_band="none was asked for") == [
+        "no unsure band: none was asked for",
+        "no out-of-distribution score: 1 of its 2 members has none (fold 1)",
+    ]
 
 
 def test_what_is_strange_reads_unsure_with_its_reason() -> None:

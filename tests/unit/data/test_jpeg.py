@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 from tests.helpers.badfiles import picture
 
+from veriscope.data.decode import decode_with_facts
 from veriscope.data.jpeg import file_facts, jpeg_quality
 
 
@@ -50,3 +51,11 @@ def test_no_picture_is_an_os_error(tmp_path):
     for name in ("x.jpg", "none.jpg"):
         with pytest.raises(OSError, match=name):
             file_facts(tmp_path / name)
+
+
+def test_a_phones_jpeg_with_a_second_picture_is_a_jpeg(tmp_path):
+    first, second = (Image.fromarray(picture(9, 12)) for _ in range(2))
+    first.save(tmp_path / "p.jpg", "MPO", quality=70, save_all=True, append_images=[second])
+    assert Image.open(tmp_path / "p.jpg").format == "MPO"
+    assert file_facts(tmp_path / "p.jpg") == ("JPEG", 12, 9, 70)
+    assert decode_with_facts(tmp_path / "p.jpg")[1].format == "JPEG"  # as the groups call it

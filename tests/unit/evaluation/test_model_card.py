@@ -116,3 +116,18 @@ def test_reports_of_other_bundles_and_damaged_ones_are_refused(place, tmp_path, 
         assert words in capsys.readouterr().err
     assert cli.main(["card", str(bundle.folder), "--report", str(tmp_path / "none")]) == 2
     assert "Name a folder that evaluate.py wrote" in capsys.readouterr().err
+
+
+def test_a_stated_base_rate_stands_beside_the_scores(place, tmp_path):
+    folder, bundle, _ = place
+    file = folder / "judged" / "report.json"
+    content = json.loads(file.read_text())
+    assert (content["corruption"], content["base_rate_stated"]) == (None, None)
+    for rate, there in ((0.05, True), (None, False)):
+        (tmp_path / "report.json").write_text(json.dumps(content | {"base_rate_stated": rate}))
+        output = tmp_path / f"{rate}.md"
+        assert cli.main(["card", str(bundle.folder), "--report", str(tmp_path), "--output", str(output)]) == 0
+        text = output.read_text(encoding="utf-8")
+        assert ("corrected to a share of fakes of 0.05" in text) is there
+        card = ModelCard.load(output)
+        assert ("base rate 0.05" in card.data.eval_results[0].dataset_name) is there

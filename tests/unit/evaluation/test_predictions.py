@@ -162,3 +162,15 @@ def test_rescored_rows_keep_everything_but_what_follows_from_the_logits():
     assert other.table.select(kept).equals(table.table.select(kept))
     assert other.column("split") == ["x"] * 3
     assert other.meta.subset == "fold 1"
+
+
+def test_the_csv_says_the_base_rate_that_scores_were_corrected_to(tmp_path):
+    for rate in (None, 0.05):
+        made = PredictionTable.from_columns(
+            ["a.png", "b.png"], labels=[0, 1], logits=[0.0, 1.0], calibration=Calibration(),
+            meta=TableMeta(base_rate=rate),
+        )  # fmt: skip
+        made.write(tmp_path)
+        rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
+        assert [row.get("base_rate_stated") for row in rows] == ([None, None] if rate is None else ["0.05", "0.05"])
+        assert PredictionTable.read(tmp_path).table.column_names == made.table.column_names

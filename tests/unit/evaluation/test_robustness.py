@@ -1,6 +1,7 @@
 """The grid from files to figures, with a real (tiny) network: kept cells, resuming, choosing, alignment's verdict."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import nn
 
 from veriscope.augment.corruptions import parse_corruption, recompress
 from veriscope.bundle.bundle import load_bundle
+from veriscope.bundle.record import EnsembleFacts, Member
 from veriscope.bundle.scorer import Scorer
 from veriscope.config.evaluate import EvaluateConfig, RobustnessConfig
 from veriscope.config.load import CONF_DIR, to_plain, validate
@@ -275,7 +277,7 @@ def test_a_planted_format_shortcut_shows_and_its_clean_twin_has_none(tmp_path, f
         assert gap.auroc_gap.interval.low > 0.25
         assert gap.aligned_auroc.interval.low < 0.5 < gap.aligned_auroc.interval.high
         assert gap.accuracy_gap.value > 0.2
-        assert "rests on format, size or JPEG history" in sentences(found)[0]
+        assert "rests on format, size or JPEG history, the cost of one more compression included" in sentences(found)[0]
     else:
         assert abs(gap.auroc_gap.value) < 0.01
         assert "No shortcut" in sentences(found)[0]
@@ -354,3 +356,37 @@ def test_the_words_of_the_command_line():
         composed("robustness=quick", "corruption=jpeg:75")
     with pytest.raises(ConfigError, match="max_images"):
         composed("robustness=quick", "robustness.max_images=1")
+
+
+def test_all_that_changes_a_logit_makes_other_cells(place, tmp_path):
+    root, bundle, scorer = place
+    paths = sorted(path for path in root.rglob("*") if path.is_file())
+    record = bundle.record
+
+    def key(**changes):
+        other = replace(bundle, record=record.model_copy(update=changes))
+        return cell_store(tmp_path, bundle=other, scorer=scorer, paths=paths).path("x")
+
+    def averaged(*temperatures):
+        members = [Member(name=f"{t}", temperature=t, weights_sha256="0" * 64) for t in temperatures]
+        return EnsembleFacts(members=tuple(members))
+
+    flipped = record.model.model_copy(update={"flip_average": not record.model.flip_average})
+    keys = [
+        key(),
+        key(model=flipped),
+        key(ensemble=averaged(1.0, 1.0)),
+        key(ensemble=averaged(1.0, 2.0)),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert key(notices=("Said.",)) == keys[0]  # what changes no logit
+
+
+def test_the_grid_asks_nobody_how_strange_a_damaged_picture_is(place, tmp_path, monkeypatch):
+    _, _, scorer = place
+    asked = []
+    monkeypatch.setattr(scorer.detector, "answer", lambda *_: asked.append(1), raising=False)
+    scorer.ood = object()  # had it been asked, it could not answer
+    _, _, run = score(place, tmp_path / "a", names=("jpeg:75",))
+    assert run().shape == (1, 20)
+    assert not asked

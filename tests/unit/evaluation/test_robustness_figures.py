@@ -8,8 +8,10 @@ from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 from veriscope.augment.grid import grid_cells
 from veriscope.data.jpeg import FileFacts
 from veriscope.evaluation.alignment import class_differences, describe_classes, plan_alignment
+from veriscope.evaluation.figures import Figure
+from veriscope.evaluation.intervals import Interval
 from veriscope.evaluation.robustness import Robustness, Shortcut
-from veriscope.evaluation.robustness_figures import Scored, gap_figures, grid_figures, kind_weights
+from veriscope.evaluation.robustness_figures import GapFigures, Treated, gap_figures, grid_figures, kind_weights
 from veriscope.evaluation.robustness_report import robustness_dict, robustness_section, sentences
 from veriscope.types import Threshold
 
@@ -22,7 +24,7 @@ def scored(seed=0, num=80, classes=(0, 1)):
     labels = np.repeat(classes, num)
     clean = rng.normal(0, 1, labels.size) + 2.2 * labels - 1.1
     damaged = np.stack([clean * (1 - 0.15 * c.severity) + rng.normal(0, 0.3 * c.severity, clean.size) for c in CELLS])
-    return labels, Scored(clean[None], clean[None] > 0), Scored(damaged, damaged > 0)
+    return labels, Treated(clean[None], clean[None] > 0), Treated(damaged, damaged > 0)
 
 
 def figures(seed=0, **more):
@@ -58,7 +60,7 @@ def test_means_weigh_kinds_alike_and_leave_out_the_clean_pictures():
     few = (*CELLS[:2], CELLS[2])  # two of one kind, one of another
     assert kind_weights(few) == pytest.approx([0.25, 0.25, 0.5])
     labels, clean, damaged = scored()
-    three = Scored(damaged.logits[:3], damaged.called[:3])
+    three = Treated(damaged.logits[:3], damaged.called[:3])
     found = grid_figures(few, labels=labels, clean=clean, damaged=three, draws=200, seed=0)
     areas = [roc_auc_score(labels, row) for row in three.logits]
     assert found.mean_auroc.value == pytest.approx(0.25 * areas[0] + 0.25 * areas[1] + 0.5 * areas[2])
@@ -75,7 +77,7 @@ def test_means_weigh_kinds_alike_and_leave_out_the_clean_pictures():
 
 def test_no_damage_costs_nothing():
     labels, clean, _ = scored()
-    same = Scored(np.repeat(clean.logits, len(CELLS), axis=0), np.repeat(clean.called, len(CELLS), axis=0))
+    same = Treated(np.repeat(clean.logits, len(CELLS), axis=0), np.repeat(clean.called, len(CELLS), axis=0))
     found = grid_figures(CELLS, labels=labels, clean=clean, damaged=same, draws=100, seed=0)
     assert found.mean_auroc.value == pytest.approx(found.clean_auroc.value)
     assert found.flips.value == 0
@@ -120,7 +122,7 @@ def test_the_gap_in_plain_words():
     labels, clean, _ = scored()
     rng = np.random.default_rng(5)
     lost = rng.normal(size=(1, labels.size))
-    guessing = Scored(lost, lost > 0)
+    guessing = Treated(lost, lost > 0)
     like = [FileFacts("JPEG", 256, 256, 95)] * labels.size
     unlike = [FileFacts("PNG", 256, 256, None) if label else FileFacts("JPEG", 256, 256, 75) for label in labels]
     found = shortcut(clean, guessing, unlike, labels)
@@ -128,8 +130,8 @@ def test_the_gap_in_plain_words():
     assert found.gap.auroc_gap.value == pytest.approx(raw - aligned)
     assert found.gap.auroc_gap.interval.low > 0.2
     said = sentences(result(shortcut=found))
-    assert said[0].startswith(f"Of the AUROC of {raw:.3f}, {raw - aligned:.3f} (")
-    assert "rests on format, size or JPEG history" in said[0]
+    assert said[0].startswith(f"Of the AUROC of {raw:.3f}, up to {raw - aligned:.3f} (")
+    assert "rests on format, size or JPEG history, the cost of one more compression included" in said[0]
     assert "format (1.00)" in said[1]
     same_files = sentences(result(shortcut=shortcut(clean, guessing, like, labels)))
     assert len(same_files) == 1
@@ -141,7 +143,7 @@ def test_the_gap_in_plain_words():
 def test_everything_is_written_for_machines_and_people():
     labels, clean, damaged = scored()
     facts = [FileFacts("JPEG", 256, 200, 95)] * labels.size
-    whole = result(figures(), shortcut(clean, Scored(damaged.logits[:1], damaged.called[:1]), facts, labels))
+    whole = result(figures(), shortcut(clean, Treated(damaged.logits[:1], damaged.called[:1]), facts, labels))
     plain = json.loads(json.dumps(robustness_dict(whole), allow_nan=False))
     assert len(plain["grid"]["cells"]) == 8
     assert plain["grid"]["cells"][0]["corruption"] == "jpeg:85"
@@ -151,3 +153,29 @@ def test_everything_is_written_for_machines_and_people():
     assert {len(row) for table in section.tables for row in table.rows for table in [table]} == {4, 6, 10}
     assert all(len(row) == len(table.header) for table in section.tables for row in table.rows)
     assert set(section.pictures) == {"robustness", "flips"}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (-0.01, 0.02, "No shortcut by format or size shows"),
+        (-0.10, 0.06, "can't tell"),
+        (0.0, 0.3, "can't tell"),
+        (None, None, "can't tell"),
+        (0.01, 0.3, "up to 0.100"),
+    ],
+)
+def test_a_gap_is_claimed_only_as_far_as_the_pictures_tell(low, high, said):
+    facts = [FileFacts("PNG", 256, 256, None), FileFacts("JPEG", 256, 256, 75)] * 4
+    labels = np.array([1, 0] * 4)
+    gap = Figure(0.1, None if low is None else Interval(low, high, 0.95, "bootstrap"))
+    both = Figure(0.9, None)
+    plan = plan_alignment(facts, labels, seed=0)
+    found = Shortcut(GapFigures(both, both, gap, both, both, gap), plan, {}, class_differences(facts, labels))
+    assert said in sentences(result(shortcut=found))[0]
+
+
+def test_flips_are_said_to_be_at_the_threshold():
+    section = robustness_section(result(figures()))
+    assert "called fake or real at the threshold, unsure left aside" in section.sentences[1]
+    assert any("unsure" in note for note in section.notes)

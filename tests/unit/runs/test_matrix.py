@@ -16,11 +16,11 @@ from veriscope.errors import BundleError, ConfigError, RunError
 from veriscope.evaluation.figures import Figure
 from veriscope.evaluation.intervals import Interval
 from veriscope.runs.evaluations import Evaluated, evaluation_key, read_evaluation
-from veriscope.runs.matrix import matrix_of
+from veriscope.runs.matrix import cell_of, make_room, matrix_of
 from veriscope.runs.matrix_picture import cell_colour, matrix_picture
 from veriscope.runs.matrix_plan import plan_cells, read_columns, read_rows
 from veriscope.runs.matrix_report import terminal_table
-from veriscope.runs.matrix_table import Cell, Matrix, labelled, sentences, summary
+from veriscope.runs.matrix_table import Matrix, MatrixCell, labelled, sentences, summary
 
 METRICS = ("auroc", "ap", "accuracy", "balanced_accuracy")
 
@@ -36,6 +36,7 @@ def write_evaluation(folder: Path, *, trained: str, tested: str, auroc: float | 
         "kind": "evaluation",
         "model": changes.get("model", "tiny"),
         "corruption": changes.get("corruption"),
+        "base_rate_stated": changes.get("base_rate"),
         "counts": {"real": 60, "fake": 40},
         "headline_threshold": "val",
         "metrics": {"auroc": figure(auroc), "ap": figure(0.7)},
@@ -161,18 +162,52 @@ def test_a_corruption_is_a_column_of_its_own(tmp_path: Path) -> None:
     assert read(tmp_path).columns == ("web", "web, jpeg:75")
 
 
+def test_a_stated_base_rate_is_a_column_of_its_own_and_is_shown(tmp_path: Path) -> None:
+    write_evaluation(tmp_path / "in" / "a", trained="faces", tested="web", auroc=0.6)
+    write_evaluation(tmp_path / "in" / "b", trained="faces", tested="web", auroc=0.6, base_rate=0.05)
+    assert read(tmp_path / "in").columns == ("web", "web, base rate 0.05")
+    assert main(["matrix", "--from", str(tmp_path / "in"), "--output", str(tmp_path / "out")]) == 0
+    cells = json.loads((tmp_path / "out" / "matrix.json").read_text())["cells"]
+    assert [cell["base_rate_stated"] for cell in cells] == [None, 0.05]
+    assert [row["base_rate_stated"] for row in csv.DictReader((tmp_path / "out" / "matrix.csv").open())] == ["", "0.05"]
+    assert "corrected to a share of fakes of 0.05" in (tmp_path / "out" / "matrix.html").read_text()
+
+
+def test_corrupted_columns_enter_no_mean(tmp_path: Path) -> None:
+    write_evaluation(tmp_path / "a", trained="faces", tested="web", auroc=0.8)
+    write_evaluation(tmp_path / "b", trained="faces", tested="web", auroc=0.4, corruption="jpeg:30")
+    write_evaluation(tmp_path / "c", trained="faces", tested="faces", auroc=0.9)
+    write_evaluation(tmp_path / "d", trained="faces", tested="faces", auroc=0.7, corruption="jpeg:30")
+    matrix = read(tmp_path)
+    facts = summary(matrix)
+    assert (facts["elsewhere_mean"], facts["num_elsewhere"], facts["num_like_guessing"]) == (0.8, 1, 0)
+    assert (facts["own_mean"], facts["num_own"], facts["num_corrupted"]) == (0.9, 1, 2)
+    assert facts["worst"]["value"] == 0.4
+    text = "\n".join(sentences(matrix))
+    assert "2 cells are of corrupted pictures and in no mean." in text
+
+
+def test_means_of_figures_that_are_guessed_differently_say_so() -> None:
+    def says(metric: Any) -> str:
+        return "\n".join(sentences(Matrix(metric, ("a",), ("b", "c"), ((scored(0.8), scored(0.8, real=10)),))))
+
+    assert "Guessing differs between the columns (0.600 to 0.800 as accuracy)" in says("accuracy")
+    assert "Guessing differs between the columns (0.400 to 0.800 as average precision)" in says("ap")
+    assert "Guessing differs" not in says("auroc")
+
+
 def test_labels_say_as_much_as_tells_them_apart() -> None:
     assert labelled(["a", "b"], ["m", "m"]) == ("a", "b")
     assert labelled(["a", "a", "b"], ["m", "n", "m"], ["x", "y", "z"]) == ("a, m", "a, n", "b")
     assert labelled(["a", "a"], ["m", "m"]) == ("a, m (1)", "a, m (2)")
 
 
-def scored(value: float, *, real: int = 60, fake: int = 40) -> Cell:
+def scored(value: float, *, real: int = 60, fake: int = 40) -> MatrixCell:
     made = Figure(value, Interval(value, value, 0.95, "bootstrap"))
-    return Cell("scored", False, Evaluated(
+    return MatrixCell("scored", False, Evaluated(
         folder=Path("x"), model="m", trained_on="a", training_data_hash="a", bundle_hash="b", data_name="d",
-        data_root="/d", data_hash="d", part="all", exposure="unseen", explanation="", corruption=None, num_real=real,
-        num_fake=fake, headline="val", free={"auroc": made, "ap": made},
+        data_root="/d", data_hash="d", part="all", exposure="unseen", explanation="", corruption=None, base_rate=None,
+        num_real=real, num_fake=fake, headline="val", free={"auroc": made, "ap": made},
         at={"val": {"accuracy": made, "balanced_accuracy": made}},
     ))  # fmt: skip
 
@@ -294,6 +329,39 @@ def test_the_key_tells_bundles_pictures_and_settings_apart(places: Path) -> None
     file = bundle.folder / "bundle.json"
     file.write_text(file.read_text().replace('"value": 0.4', '"value": 0.3'))
     assert evaluation_key(one.config, bundle, data_hash="a") != key  # another threshold, the same weights
+
+
+@pytest.mark.parametrize("damage", ['{"kind": "evaluation", ', "other"])
+def test_one_damaged_cell_costs_no_table(places: Path, damage: str) -> None:
+    rows = read_rows([str(places / "run")])
+    columns = read_columns([f"folder:data.root={places}/own", f"folder:data.root={places}/web"], common=())
+    own, web = plan_cells(rows, columns, common=(), folder=places / "m")
+    assert own.job is not None
+    assert web.job is not None
+    write_evaluation(own.job.folder, trained="own", tested="own", auroc=0.9)
+    write_evaluation(web.job.folder, trained="own", tested="web", auroc=0.6)
+    assert (own.done, web.done) == (True, True)
+    file = own.job.folder / "report.json"
+    file.write_text(damage if damage != "other" else file.read_text().replace("balanced_accuracy", "balance"))
+    assert (own.done, web.done) == (False, True)  # it will be judged anew
+    lost = cell_of(own, {})
+    assert lost.status == "failed"
+    assert "report.json" in lost.reason
+    assert cell_of(web, {}).status == "scored"
+    make_room(own.job.folder)
+    assert not own.job.folder.exists()
+    assert [f.read_text() for f in file.parent.parent.glob(".*damaged*/report.json")]  # kept, out of the way
+    make_room(web.job.folder)
+    assert web.done
+
+
+def test_a_bundle_without_a_share_of_fakes_is_refused_before_anything_starts(places: Path, capsys: Any) -> None:
+    words = ["matrix", str(places / "run"), "--data", f"folder:data.root={places}/web", "--output", str(places / "m")]
+    assert main([*words, "--set", "base_rate=0.05"]) == 2
+    said = capsys.readouterr().err
+    assert "generated" in said
+    assert "base rate" in said
+    assert not (places / "m").exists()
 
 
 @pytest.mark.slow
