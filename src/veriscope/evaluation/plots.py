@@ -21,6 +21,8 @@ from veriscope.evaluation.predictions import PredictionTable
 from veriscope.files import whole_or_not_at_all
 from veriscope.types import CLASS_NAMES, FAKE, REAL, Threshold
 
+Pictures = dict[str, Picture]  # by name; for modules that pass them on and draw nothing
+
 # Okabe & Ito 2008: told apart with every common colour blindness. The report swaps them for CSS variables.
 REAL_COLOUR, FAKE_COLOUR, THIRD_COLOUR = "#0072b2", "#d55e00", "#009e73"
 INK, MUTED, GRID = "#1b1f24", "#5a6370", "#d7dce2"

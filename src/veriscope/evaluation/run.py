@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import yaml
-from matplotlib.figure import Figure as Picture
 from rich.console import Console
 
 from veriscope.augment.corruptions import parse_corruption
@@ -152,7 +151,7 @@ def _score(config: EvaluateConfig, scorer: Scorer, chosen: Chosen, *, transform:
     return scored
 
 
-def _draw(table: PredictionTable, bundle: Bundle, terms: Terms, *, folder: Path) -> dict[str, Picture]:
+def _draw(table: PredictionTable, bundle: Bundle, terms: Terms, *, folder: Path) -> plots.Pictures:
     """Return the pictures of the report by name; each lies in `folder`/figures, too."""
     pictures = plots.figures(table, terms.thresholds, history=bundle.folder.parent / "history.csv")
     pictures |= ood_pictures(table, strange_from=bundle.strange_from)
