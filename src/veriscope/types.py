@@ -93,7 +93,9 @@ class Calibration(Frozen):
     intercept: float | None = Field(default=None, description="platt only")
     knots: tuple[tuple[float, Share], ...] = Field(default=(), description="isotonic only; both rise, scores may stay")
     fitted_on: str = "none"
-    fake_share: OpenShare | None = Field(default=None, description="of the data it was fitted on; None: not known")
+    fake_share: OpenShare | None = Field(
+        default=None, description="of the data it was fitted on; None: not known, or its scores disagree"
+    )
     base_rate: OpenShare | None = Field(default=None, description="share of fakes that scores are corrected to")
 
     @model_validator(mode="after")

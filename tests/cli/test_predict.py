@@ -72,7 +72,7 @@ def test_a_band_gives_unsure_verdicts_in_every_form(tmp_path: Path, capsys: pyte
     assert main(["predict", bundle, str(tmp_path / "in"), "--threshold", "1.0"]) == 0
     out, err = capsys.readouterr()
     assert [line.split("\t")[0] for line in out.splitlines()] == ["real"] * 2, "the band is the val threshold's"
-    assert "No verdict is 'unsure'" in err
+    assert "No verdict is 'unsure' by its score" in err
     wide = str(tiny_bundle(tmp_path / "w", unsure=BAND.model_copy(update={"high": 1.0})).folder)
     assert main(["predict", wide, str(tmp_path / "in"), "--csv"]) == 0
     out, err = capsys.readouterr()
@@ -95,7 +95,7 @@ def test_a_band_gives_unsure_verdicts_in_every_form(tmp_path: Path, capsys: pyte
 def test_a_base_rate_moves_scores_and_says_so(bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_pictures(tmp_path / "in", 3)
     assert main(["predict", bundle, str(tmp_path / "in"), "--base-rate", "0.05"]) == 2
-    assert "doesn't say how many of the pictures that calibrated it were fakes" in capsys.readouterr().err
+    assert "it holds no share of fakes to correct from" in capsys.readouterr().err
     known = str(tiny_bundle(tmp_path / "b", fake_share=0.5).folder)
 
     def verdicts(*words: str) -> tuple[list[dict[str, object]], dict[str, object], str]:

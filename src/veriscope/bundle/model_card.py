@@ -4,15 +4,18 @@ from collections.abc import Mapping
 
 import yaml
 
-from veriscope.bundle.record import BundleRecord
+from veriscope.bundle.record import BundleRecord, OodFacts
 from veriscope.types import CLASS_MAP_TEXT, UnsureBand
 
 LIMITS = """\
 - A score is a statement about pictures like those of the training data. Generators, cameras and editing that the model
-  has not seen can bring its accuracy down to chance, and nothing in the score shows that.
-- Re-compression, resizing, screenshots and social networks remove the traces that it reads. Judge it on pictures with
-  the history of yours (`evaluate.py corruption=jpeg:75`) before relying on it.
-- The score is a probability only where real and fake pictures come in the proportion of the calibration data.
+  has not seen can bring its accuracy down to chance, and the score doesn't show that. `ood`, where the bundle has it,
+  calls pictures unsure that are unlike those of validation; it finds other data and heavy damage, but a picture that
+  isn't strange to it can still get a wrong verdict.
+- Re-compression, resizing, screenshots and social networks remove the traces that it reads. `evaluate.py
+  robustness=full` measures how much that costs; judge it on pictures with the history of yours before relying on it.
+- The score is a probability only where real and fake pictures come in the proportion of the calibration data. Where
+  fakes are rarer or more frequent, state it (`--base-rate`), if the table below names the share it is corrected from.
 - Its errors may be distributed unevenly over skin tones, ages and kinds of scenes; the figures below don't show that.
 - It is no proof. Don't decide about a person by it alone."""
 
@@ -133,12 +136,23 @@ def _verdict_rows(record: BundleRecord) -> dict[str, str]:
     }
     if record.calibration.fake_share is not None:
         rows["share of fakes there"] = f"{record.calibration.fake_share:.4g}"
+    elif record.calibration.fitted_on != "none":
+        rows["share of fakes there"] = "not kept: scores can't be corrected to a base rate"
     if record.ensemble is not None:
         rows = {"logit": "mean over the members of their logit / temperature"} | rows
     for name, threshold in record.thresholds.items():
         rows[f"threshold '{name}'"] = f"{threshold.value:.4g} ({threshold.rule}; chosen on: {threshold.chosen_on})"
-    rows["unsure"] = "never: every verdict is real or fake" if record.unsure is None else _band(record.unsure)
+    rows["unsure by its score"] = "never" if record.unsure is None else _band(record.unsure)
+    rows["unsure as strange"] = "never: it can't tell what is strange" if record.ood is None else _strange(record.ood)
     return rows
+
+
+def _strange(ood: OodFacts) -> str:
+    if ood.threshold >= 1:
+        return f"never (ood.threshold=1): {ood.method}, fitted on {ood.fitted_on}, {ood.num_pictures:,} pictures"
+    return (
+        f"from an ood of {ood.threshold:.4g} on: {ood.method}, fitted on {ood.fitted_on}, {ood.num_pictures:,} pictures"
+    )
 
 
 def _band(band: UnsureBand) -> str:

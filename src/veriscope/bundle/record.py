@@ -88,7 +88,9 @@ class BundleRecord(Frozen):
     class_map: dict[str, int] = Field(default_factory=lambda: {name: i for i, name in enumerate(CLASS_NAMES)})
     calibration: Calibration
     thresholds: dict[Annotated[str, Field(pattern=r"^[\w.-]{1,40}$")], Threshold]
-    unsure: UnsureBand | None = Field(default=None, description="None, and not written: every verdict is real or fake")
+    unsure: UnsureBand | None = Field(
+        default=None, description="None, and not written: no verdict is unsure by its score"
+    )
     training: TrainingFacts
     weights_sha256: Sha256
     num_parameters: int = Field(ge=1, description="of all members together")
@@ -108,6 +110,11 @@ class BundleRecord(Frozen):
             raise ValueError("thresholds lack 'default'")
         if self.unsure is not None and self.unsure.threshold not in self.thresholds:
             raise ValueError(f"unsure belongs to the threshold '{self.unsure.threshold}', which is not there")
+        if self.unsure is not None:
+            low, high, inside = self.unsure.low, self.unsure.high, self.thresholds[self.unsure.threshold].value
+            if not low <= inside <= high:
+                name = self.unsure.threshold
+                raise ValueError(f"the band from {low} to {high} doesn't hold its threshold '{name}', {inside}")
         needed = format_version(self.calibration, ensemble=self.ensemble, unsure=self.unsure, ood=self.ood)
         if self.format_version != needed:
             raise ValueError(f"format version {self.format_version} doesn't fit what it holds, which takes {needed}")

@@ -8,11 +8,12 @@ from veriscope.types import TUNED_THRESHOLDS, Calibration, Threshold, UnsureBand
 
 
 class Terms(NamedTuple):
-    """What turns a logit into a verdict."""
+    """What turns a logit into a verdict. `no_band`: why a base rate took the bundle's band away, else empty."""
 
     calibration: Calibration
     thresholds: dict[str, Threshold]
     unsure: UnsureBand | None
+    no_band: str = ""
 
     @property
     def preferred(self) -> Threshold:
@@ -46,10 +47,11 @@ class Terms(NamedTuple):
 def terms(record: BundleRecord, *, base_rate: float | None = None) -> Terms:
     """Return the record's terms; with `base_rate`, corrected to that share of fakes (Saerens et al. 2002).
 
-    Every score moves. A threshold that was chosen on data moves with them, and so does the band: they are cuts between
-    pictures, and what they catch and accuse doesn't depend on how many fakes there are. So their verdicts stay, and
-    with them the figures that were measured. 0.5, and a number given by hand, is a statement about the probability: it
-    stays what it is, and verdicts change.
+    Every score moves. A threshold that was chosen on data moves with them, and so does the band around it: they are
+    cuts between pictures, and what they catch and accuse doesn't depend on how many fakes there are. So their verdicts
+    stay. 0.5, and a number given by hand, is a statement about the probability: it stays what it is, and verdicts
+    change. A band around 0.5 is left out then: moved or not, it would not lie around the verdicts that it was chosen
+    for.
 
     Raises:
         BundleError: the record doesn't say the share of fakes in the data of its calibration, or no share in (0, 1).
@@ -61,19 +63,28 @@ def terms(record: BundleRecord, *, base_rate: float | None = None) -> Terms:
         raise BundleError(f"a base rate is a share of fakes above 0 and below 1, not {base_rate:g}")
     if record.calibration.fake_share is None:
         raise BundleError(
-            "this bundle doesn't say how many of the pictures that calibrated it were fakes, so its scores can't "
-            f"be corrected to a base rate: veriscope {record.veriscope_version} didn't write it down, or there was "
-            "nothing to calibrate on. Train anew, or leave the base rate out."
+            "this bundle's scores can't be corrected to a base rate, it holds no share of fakes to correct from: they "
+            "lie too high or too low as a whole for that of their calibration's data, as after "
+            "loss.class_weight=balanced; or there was nothing to calibrate on; or veriscope "
+            f"{record.veriscope_version} didn't write it down. "
+            "Train anew with calibration.method=platt, or leave the base rate out."
         )
     calibration = record.calibration.at_base_rate(base_rate)
+    thresholds = {name: _moved(name, threshold, calibration) for name, threshold in record.thresholds.items()}
     band = record.unsure
-    return Terms(
-        calibration,
-        {name: _moved(name, threshold, calibration) for name, threshold in record.thresholds.items()},
-        None
-        if band is None
-        else band.model_copy(update={"low": calibration.moved(band.low), "high": calibration.moved(band.high)}),
-    )
+    if band is None:
+        return Terms(calibration, thresholds, None)
+    if band.threshold not in TUNED_THRESHOLDS:
+        return Terms(
+            calibration,
+            thresholds,
+            None,
+            f"the bundle's band lies around the threshold '{band.threshold}', which stays at "
+            f"{thresholds[band.threshold].value:g} when scores are corrected to a base rate, so that other pictures "
+            "lie around it",
+        )
+    ends = {"low": calibration.moved(band.low), "high": calibration.moved(band.high)}
+    return Terms(calibration, thresholds, band.model_copy(update=ends))
 
 
 def _moved(name: str, threshold: Threshold, calibration: Calibration) -> Threshold:

@@ -63,7 +63,7 @@ class UnsureConfig(Frozen):
     """Where the verdict is 'unsure'."""
 
     accuracy: Annotated[float, Field(gt=0.5, lt=1)] | None = Field(
-        default=0.95, description="of the other verdicts, on val; null: every verdict is real or fake"
+        default=0.95, description="of the other verdicts, on val; null: no verdict is unsure by its score"
     )
 
 

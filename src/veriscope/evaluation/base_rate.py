@@ -2,14 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from veriscope.evaluation.figures import LEVEL, Figure, figure_dict
-from veriscope.evaluation.intervals import Interval, wilson
+import numpy as np
+import numpy.typing as npt
+
+from veriscope.evaluation.figures import LEVEL, Figure, figure, figure_dict
+from veriscope.evaluation.intervals import Codes, Interval, Method, wilson
 from veriscope.evaluation.metrics import Confusion
+from veriscope.evaluation.shares import DRAWS, drawn_shares
+from veriscope.types import FAKE
 
-# Two intervals at this level hold both shares at LEVEL or above (Bonferroni).
+# Were each to hold its share exactly so often, both would at LEVEL or above (Bonferroni).
 _EACH = 1 - (1 - LEVEL) / 2
+
+
+class Rates(NamedTuple):
+    """Intervals at 97.5 % of recall and of false alarms; None where a class is missing or one group is all."""
+
+    recall: Interval | None
+    alarms: Interval | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +41,60 @@ class RateFigures:
         return {name: figure_dict(getattr(self, name)) for name in ("precision", "real_right", "called_fake")}
 
 
-def expected_at(base_rate: float, counts: Mapping[str, Confusion]) -> dict[str, RateFigures]:
+def expected_at(
+    base_rate: float, counts: Mapping[str, Confusion], *, rates: Mapping[str, Rates] | None = None
+) -> dict[str, RateFigures]:
     """Return threshold's name to what its verdicts are worth at `base_rate`, by Bayes' theorem from recall and false
     alarms, which don't depend on how many fakes there are.
 
-    precision = TPR p / (TPR p + FPR (1 - p)). Its interval takes the worst, and the best, of Wilson's intervals of TPR
-    and FPR at 97.5 % each, so it holds at 95 % or more. Undefined where a class is missing.
+    precision = TPR p / (TPR p + FPR (1 - p)). Its interval takes the worst, and the best, of the intervals of TPR and
+    FPR at 97.5 % each, so it holds at about 95 %, rather more often than less. Undefined where a class is missing.
+
+    Args:
+        base_rate: the stated share of fakes.
+        counts: threshold's name to what was counted at it.
+        rates: `group_rates` where rows have groups; None: Wilson's intervals of the counts.
+
     """
-    return {name: _figures(base_rate, found) for name, found in counts.items()}
+    return {name: _figures(base_rate, found, None if rates is None else rates[name]) for name, found in counts.items()}
 
 
-def _figures(rate: float, counts: Confusion) -> RateFigures:
+def group_rates(
+    labels: npt.NDArray[Any],
+    scores: npt.NDArray[Any],
+    *,
+    thresholds: Mapping[str, float],
+    groups: Codes,
+    draws: int = DRAWS,
+    seed: int = 42,
+) -> dict[str, Rates]:
+    """Return threshold's name to the intervals of recall and false alarms over draws of whole groups.
+
+    Where the draws have no spread it is Wilson's over groups, as if each were one trial (figures.share_figure).
+    """
+    fake = np.asarray(labels) == FAKE
+    found = {}
+    for name, threshold in thresholds.items():
+        called = np.asarray(scores) >= threshold
+        shares = {"recall": (called, fake), "alarms": (called, ~fake)}
+        drawn = drawn_shares(labels, shares, groups=groups, draws=draws, seed=seed, level=_EACH)
+        found[name] = Rates(*(_span(called[rows], groups[rows], drawn[key]) for key, (_, rows) in shares.items()))
+    return found
+
+
+def _span(hits: npt.NDArray[np.bool_], groups: Codes, drawn: Interval | None) -> Interval | None:
+    num_groups = int(np.unique(groups).size)
+    if hits.size == 0 or num_groups == 1 < hits.size:
+        return None
+    if drawn is not None and drawn.low < drawn.high:
+        return drawn
+    return wilson(float(hits.mean()) * num_groups, num_groups, level=_EACH, method="wilson over groups")
+
+
+def _figures(rate: float, counts: Confusion, rates: Rates | None) -> RateFigures:
     num_fake, num_real = counts.tp + counts.fn, counts.tn + counts.fp
-    recall, alarms = wilson(counts.tp, num_fake, level=_EACH), wilson(counts.fp, num_real, level=_EACH)
-    if recall is None or alarms is None:
+    recall, alarms = rates or (wilson(counts.tp, num_fake, level=_EACH), wilson(counts.fp, num_real, level=_EACH))
+    if num_fake == 0 or num_real == 0:
         nothing = Figure(None, None)
         return RateFigures(nothing, nothing, nothing)
 
@@ -52,15 +104,24 @@ def _figures(rate: float, counts: Confusion) -> RateFigures:
     def real_right(tpr: float, fpr: float) -> float | None:
         return _part((1 - fpr) * (1 - rate), (1 - tpr) * rate)
 
+    def called_fake(tpr: float, fpr: float) -> float:
+        return tpr * rate + fpr * (1 - rate)
+
     tpr, fpr = counts.tp / num_fake, counts.fp / num_real
-    flagged = [tpr * rate + fpr * (1 - rate) for tpr, fpr in (
-        (tpr, fpr), (recall.low, alarms.low), (recall.high, alarms.high))]  # fmt: skip
+    if recall is None or alarms is None:
+        return RateFigures(*(Figure(of(tpr, fpr), None) for of in (precision, real_right, called_fake)))
+    grouped = any(span.method == "cluster bootstrap" for span in (recall, alarms))
+    method: Method = "cluster bootstrap, combined" if grouped else "wilson, combined"
+    worst, best = (recall.low, alarms.high), (recall.high, alarms.low)
     return RateFigures(
-        precision=_figure(precision(tpr, fpr), precision(recall.low, alarms.high), precision(recall.high, alarms.low)),
-        real_right=_figure(
-            real_right(tpr, fpr), real_right(recall.low, alarms.high), real_right(recall.high, alarms.low)
+        precision=_figure(precision(tpr, fpr), precision(*worst), precision(*best), method),
+        real_right=_figure(real_right(tpr, fpr), real_right(*worst), real_right(*best), method),
+        called_fake=_figure(
+            called_fake(tpr, fpr),
+            called_fake(recall.low, alarms.low),
+            called_fake(recall.high, alarms.high),
+            method,
         ),
-        called_fake=_figure(flagged[0], flagged[1], flagged[2]),
     )
 
 
@@ -68,7 +129,7 @@ def _part(right: float, wrong: float) -> float | None:
     return right / (right + wrong) if right + wrong > 0 else None
 
 
-def _figure(value: float | None, low: float | None, high: float | None) -> Figure:
+def _figure(value: float | None, low: float | None, high: float | None, method: Method) -> Figure:
     if value is None or low is None or high is None:
         return Figure(value, None)
-    return Figure(value, Interval(low, high, LEVEL, "wilson"))
+    return figure(value, Interval(low, high, LEVEL, method))

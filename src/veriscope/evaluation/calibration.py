@@ -14,6 +14,7 @@ Floats = npt.NDArray[np.float64]
 
 TEMPERATURE_BOUNDS = (0.01, 100.0)  # wider than any fit needs: a search wants an end
 NUM_BINS = 15  # Guo et al. 2017
+_AGREE_Z = 2.576  # 99 %
 
 
 class CalibrationBins(NamedTuple):
@@ -35,11 +36,15 @@ def negative_log_likelihood(labels: Array, logits: Array, *, temperature: float 
 def fit_calibration(
     labels: Array, logits: Array, *, fitted_on: str, method: CalibrationMethod = "temperature"
 ) -> Calibration:
-    """Return the calibration of `method` that fits (labels, logits) best, with the share of fakes among them.
+    """Return the calibration of `method` that fits (labels, logits) best, with the share of fakes among them where its
+    scores agree with that.
 
     The targets are not 1 and 0 but (N_fake + 1) / (N_fake + 2) and 1 / (N_real + 2) (Platt 1999, section 2.2): a few
     pictures without a mistake are no proof that there are none, and perfectly separated classes would give scores of
-    exactly 0 and 1. One class alone says nothing about calibration: then temperature 1, fitted on 'none'.
+    exactly 0 and 1. A temperature has no intercept: where logits lie too high or too low as a whole, as after a loss
+    that weighs the classes evenly, its scores are no probabilities at the data's share of fakes, and a correction from
+    there to another would be wrong; so `fake_share` stays None then. One class alone says nothing about calibration:
+    then temperature 1, fitted on 'none'.
 
     Args:
         labels: (N,) of 0 and 1.
@@ -59,7 +64,19 @@ def fit_calibration(
         return Calibration(method="platt", slope=slope, intercept=intercept, fitted_on=fitted_on, fake_share=share)
     if method == "isotonic":
         return Calibration(method="isotonic", knots=_knots(targets, logit), fitted_on=fitted_on, fake_share=share)
-    return Calibration(temperature=_temperature(targets, logit), fitted_on=fitted_on, fake_share=share)
+    temperature = _temperature(targets, logit)
+    agrees = _agrees(label, expit(logit / temperature))
+    return Calibration(temperature=temperature, fitted_on=fitted_on, fake_share=share if agrees else None)
+
+
+def _agrees(labels: Array, scores: Floats) -> bool:
+    """Return whether the scores expect as many fakes as there are, but for the luck of the draw (at 99 %).
+
+    Cox 1958, calibration in the large: were the scores right, the number of fakes would scatter with the variance
+    sum p (1 - p). A picture more or less is never a disagreement: scores near 0 and 1 hardly scatter.
+    """
+    gap = abs(float(scores.sum()) - np.count_nonzero(labels == FAKE))
+    return bool(gap <= 1 + _AGREE_Z * float(np.sqrt(np.sum(scores * (1 - scores)))))
 
 
 def fit_temperature(labels: Array, logits: Array, *, fitted_on: str) -> Calibration:
@@ -121,10 +138,16 @@ def _knots(targets: Floats, logits: Floats) -> tuple[tuple[float, float], ...]:
     return tuple(knots.items())
 
 
-def raw_scores(logits: Array) -> Floats:
-    """Return sigmoid(logit), what scores would be without calibration."""
+def raw_scores(logits: Array, *, moved_by: Calibration | None = None) -> Floats:
+    """Return sigmoid(logit), what scores would be without calibration.
+
+    With `moved_by` they are corrected to its base rate as its own scores are, so that a comparison with those shows
+    what calibration does, and not what the base rate does.
+    """
     scores: Floats = expit(np.asarray(logits, dtype=np.float64))
-    return scores
+    if moved_by is None or moved_by.base_rate is None:
+        return scores
+    return np.array([moved_by.moved(float(score)) for score in scores], dtype=np.float64)
 
 
 def base_rate_weights(labels: Array, base_rate: float | None) -> Floats:

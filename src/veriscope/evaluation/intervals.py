@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-from veriscope.evaluation.calibration import base_rate_weights
 from veriscope.evaluation.metrics import brier_losses, log_losses, num_allowed
 from veriscope.types import FAKE
 
@@ -24,7 +23,15 @@ _BLOCK_CELLS = 100_000  # rows x draws at a time: stays within a core's cache; 4
 _MAX_THREADS = 4  # numpy lets go of the interpreter in the long calls
 _MIN_DEFINED = 0.95  # share of draws in which a metric must be defined to get an interval
 
-Method = Literal["bootstrap", "wilson", "cluster bootstrap", "wilson over groups"]
+Method = Literal[
+    "bootstrap",
+    "wilson",
+    "cluster bootstrap",
+    "wilson over groups",
+    "wilson, combined",  # of two shares, for what follows from both
+    "cluster bootstrap, combined",
+    "student t",
+]
 
 
 class Interval(NamedTuple):
@@ -167,10 +174,10 @@ class _Sample:
         self.strata: tuple[int, ...] = (self.num_fake, self.num_real)
         self.lots: tuple[Codes, Codes] | None = None  # None: every row is drawn by itself
         if groups is not None:
-            self.strata, self.lots = _lots(groups[fake_rows], groups[real_rows])
+            self.strata, self.lots = group_lots(groups[fake_rows], groups[real_rows])
         self.fake_scores, self.real_scores = score[fake_rows], score[real_rows]
-        weights = base_rate_weights(labels, base_rate)  # of a class, so the same in every stratified draw
-        log_loss, brier = weights * log_losses(labels, score), weights * brier_losses(labels, score)
+        self.base_rate = base_rate
+        log_loss, brier = log_losses(labels, score), brier_losses(labels, score)
         self.losses = {
             "log_loss": (log_loss[fake_rows], log_loss[real_rows]),
             "brier": (brier[fake_rows], brier[real_rows]),
@@ -189,7 +196,7 @@ class _Sample:
 
     def draw(self, rng: np.random.Generator, draws: int) -> tuple[Counts, Counts]:
         """Return how often each fake and each real row is taken in each draw."""
-        drawn = [_counts(rng, size, draws) for size in self.strata]
+        drawn = [draw_counts(rng, size, draws) for size in self.strata]
         if self.lots is None:
             return drawn[0], drawn[1]
         fake, real = (np.take(np.concatenate(drawn, axis=1), lots, axis=1) for lots in self.lots)
@@ -200,10 +207,14 @@ class _Sample:
         fake_weight, real_weight = fake.astype(np.float64), real.astype(np.float64)
         num_fake, num_real = _sizes(fake_sum), _sizes(real_sum)
         # einsum, not @: BLAS starts threads for these thin products, which beside a training run took 6 times longer.
-        found = {
-            key: (_dot(fake_weight, of_fake) + _dot(real_weight, of_real)) / _or_nan(num_fake + num_real)
-            for key, (of_fake, of_real) in self.losses.items()
-        }
+        found = {}
+        for key, (of_fake, of_real) in self.losses.items():
+            fake_loss, real_loss = _dot(fake_weight, of_fake), _dot(real_weight, of_real)
+            if self.base_rate is None:
+                found[key] = (fake_loss + real_loss) / _or_nan(num_fake + num_real)
+            else:  # each class by itself: with groups a draw has another share of fakes than the sample
+                rate = self.base_rate
+                found[key] = rate * fake_loss / _or_nan(num_fake) + (1 - rate) * real_loss / _or_nan(num_real)
         ranking = ("auroc", "ap", "eer", "tpr_at_1_fpr", "tpr_at_5_fpr")
         if self.num_fake == 0 or self.num_real == 0:
             return {**{key: np.full(len(fake), np.nan) for key in ranking}, **found}
@@ -288,7 +299,7 @@ class _Sample:
         return np.asarray(fpr_low + share * (fpr_high - fpr_low), dtype=np.float64)
 
 
-def _lots(fake_groups: Codes, real_groups: Codes) -> tuple[tuple[int, ...], tuple[Codes, Codes]]:
+def group_lots(fake_groups: Codes, real_groups: Codes) -> tuple[tuple[int, ...], tuple[Codes, Codes]]:
     """Return how many groups each stratum holds, and the group of each fake and each real row, numbered through them.
 
     Strata: groups of fakes only, of real pictures only, of both. Within one, groups are numbered as they first come up,
@@ -310,7 +321,7 @@ def _lots(fake_groups: Codes, real_groups: Codes) -> tuple[tuple[int, ...], tupl
     return tuple(sizes.tolist()), (lot[is_fake], lot[~is_fake])
 
 
-def _counts(rng: np.random.Generator, size: int, draws: int) -> Counts:
+def draw_counts(rng: np.random.Generator, size: int, draws: int) -> Counts:
     """Return (draws, size): how often each of `size` rows comes up in `size` draws with replacement."""
     counts = np.zeros((draws, size), dtype=np.int32)
     if size:
@@ -343,10 +354,11 @@ def _or_nan(numbers: Array) -> Floats:
 
 def _percentiles(blocks: list[dict[str, Floats]], level: float, method: Method) -> dict[str, Interval | None]:
     found = {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}
-    return {key: _percentile_interval(values, level, method) for key, values in found.items()}
+    return {key: percentile_interval(values, level, method) for key, values in found.items()}
 
 
-def _percentile_interval(values: Floats, level: float, method: Method) -> Interval | None:
+def percentile_interval(values: Floats, level: float, method: Method) -> Interval | None:
+    """Return the percentile interval of a figure's draws; None where over 5 % of them leave it undefined."""
     defined = values[np.isfinite(values)]
     if defined.size < _MIN_DEFINED * values.size:
         return None

@@ -60,6 +60,7 @@ class Judgement:
     num_groups: int | None
     draws: int
     seed: int
+    base_rate: float | None = None
 
     @property
     def generator_spread(self) -> dict[str, Spread]:
@@ -154,9 +155,8 @@ def judge(
     name = headline if headline is not None else preferred_name(thresholds)
     if name not in thresholds:
         raise ValueError(f"headline threshold {name!r} is not among {sorted(thresholds)}")
-    labels, logits, scores = table.labels, table.logits, table.scores
+    labels, logits, scores, rate = table.labels, table.logits, table.scores, table.meta.base_rate
     values = {key: threshold.value for key, threshold in thresholds.items()}
-    rate = table.meta.base_rate
     groups = group_codes(table.column("group"))
     drawn: dict[str, Any] = {"groups": groups, "draws": draws, "seed": seed}
     spans = bootstrap_intervals(labels, logits, scores, thresholds=values, base_rate=rate, **drawn)
@@ -185,6 +185,7 @@ def judge(
         num_groups=None if groups is None else int(np.unique(groups).size),
         draws=draws,
         seed=seed,
+        base_rate=rate,
     )
 
 

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from veriscope.evaluation.figures import LEVEL, Figure, figure_dict
+from veriscope.evaluation.figures import Figure, figure_dict
 from veriscope.evaluation.groups import NO_GENERATOR
-from veriscope.evaluation.intervals import wilson
+from veriscope.evaluation.intervals import group_codes
 from veriscope.evaluation.predictions import PredictionTable
-from veriscope.evaluation.unsure import share_text
+from veriscope.evaluation.shares import DRAWS, Share, share_figures
+from veriscope.evaluation.unsure import complement, share_text
 from veriscope.types import CLASS_NAMES, FAKE, Threshold
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -50,10 +50,7 @@ class OodFigures:
     @property
     def coverage(self) -> Figure:
         """Share of pictures with a verdict when strange ones have none."""
-        if self.strange.value is None or self.strange.interval is None:
-            return Figure(None, None)
-        span = self.strange.interval
-        return Figure(1 - self.strange.value, span._replace(low=1 - span.high, high=1 - span.low))
+        return complement(self.strange)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as a JSON-able dict; undefined figures are null."""
@@ -102,13 +99,18 @@ class OodFigures:
         return found
 
 
-def measure_ood(table: PredictionTable, *, strange_from: float, threshold: Threshold) -> OodFigures | None:
-    """Return the figures of the judged rows, with Wilson's intervals; None where no row has an `ood`.
+def measure_ood(
+    table: PredictionTable, *, strange_from: float, threshold: Threshold, draws: int = DRAWS, seed: int = 42
+) -> OodFigures | None:
+    """Return the figures of the judged rows, with the intervals of shares.share_figures; None where no row has an
+    `ood`.
 
     Args:
         table: the predictions, with the column `ood`.
         strange_from: the `ood` from which a picture is strange; compared in fp32, as the table stores it.
         threshold: scores from it on are called fake.
+        draws: of groups, where rows have any.
+        seed: of the draws.
 
     """
     ood = np.asarray(table.judged["ood"].to_numpy(zero_copy_only=False), dtype=np.float32)
@@ -118,27 +120,33 @@ def measure_ood(table: PredictionTable, *, strange_from: float, threshold: Thres
     labels, right = table.labels[known], (table.scores[known] >= threshold.value) == (table.labels[known] == FAKE)
     names = np.array([name or NO_GENERATOR for name in table.column("generator")], dtype=object)[known]
     strange = ood[known] >= np.float32(strange_from)
-    classes = tuple(_row(name, strange[labels == label]) for label, name in enumerate(CLASS_NAMES))
     fakes = sorted(set(names[labels == FAKE]) - {NO_GENERATOR})
+    parts = {f"class {name}": labels == label for label, name in enumerate(CLASS_NAMES)}
+    parts |= {f"generator {name}": (labels == FAKE) & (names == name) for name in fakes}
+    everything = np.ones_like(strange)
+    shares: dict[str, Share] = {
+        "strange": (strange, everything),
+        "accuracy_all": (right, everything),
+        "accuracy": (right, ~strange),
+        "accuracy_strange": (right, strange),
+        "wrong_flagged": (strange, ~right),
+        "right_flagged": (strange, right),
+        **{name: (strange, part) for name, part in parts.items()},
+    }
+    codes = group_codes(table.column("group"))
+    found = share_figures(labels, shares, groups=None if codes is None else codes[known], draws=draws, seed=seed)
+    rows = {name: StrangeRow(name.partition(" ")[2], int(part.sum()), found[name]) for name, part in parts.items()}
     return OodFigures(
         strange_from=strange_from,
         num_pictures=int(known.sum()),
         num_unknown=int((~known).sum()),
         quantiles={f"{q:g}": float(np.quantile(ood[known], q)) for q in QUANTILES},
-        strange=_share(strange),
-        by_class=tuple(row for row in classes if row.support),
-        by_generator=tuple(_row(name, strange[(labels == FAKE) & (names == name)]) for name in fakes),
-        accuracy_all=_share(right),
-        accuracy=_share(right[~strange]),
-        accuracy_strange=_share(right[strange]),
-        wrong_flagged=_share(strange[~right]),
-        right_flagged=_share(strange[right]),
+        strange=found["strange"],
+        by_class=tuple(row for name, row in rows.items() if name.startswith("class ") and row.support),
+        by_generator=tuple(row for name, row in rows.items() if name.startswith("generator ")),
+        accuracy_all=found["accuracy_all"],
+        accuracy=found["accuracy"],
+        accuracy_strange=found["accuracy_strange"],
+        wrong_flagged=found["wrong_flagged"],
+        right_flagged=found["right_flagged"],
     )
-
-
-def _row(name: str, hits: npt.NDArray[np.bool_]) -> StrangeRow:
-    return StrangeRow(name, int(hits.size), _share(hits))
-
-
-def _share(hits: npt.NDArray[np.bool_]) -> Figure:
-    return Figure(float(hits.mean()) if hits.size else None, wilson(int(hits.sum()), hits.size, level=LEVEL))

@@ -19,7 +19,7 @@ from veriscope.evaluation.calibration import calibration_bins, expected_calibrat
 from veriscope.evaluation.metrics import UNDEFINED, auroc, average_precision, confusion, pr_curve, roc_curve
 from veriscope.evaluation.predictions import PredictionTable
 from veriscope.files import whole_or_not_at_all
-from veriscope.types import CLASS_NAMES, FAKE, REAL, Threshold
+from veriscope.types import CLASS_NAMES, FAKE, REAL, Calibration, Threshold
 
 Pictures = dict[str, Picture]  # by name; for modules that pass them on and draw nothing
 
@@ -60,12 +60,16 @@ _WIDTH_IN, _HEIGHT_IN = 4.6, 3.7
 
 
 def figures(
-    table: PredictionTable, thresholds: Threshold | Mapping[str, Threshold], *, history: Path | None = None
+    table: PredictionTable,
+    thresholds: Threshold | Mapping[str, Threshold],
+    *,
+    history: Path | None = None,
+    fake_share: float | None = None,
 ) -> dict[str, Picture]:
     """Return name to picture: roc, roc_low_fpr, pr, scores, reliability, confusion, and history where given.
 
     Curves that need both classes are left out where one is missing; a table without judged rows gives no pictures
-    but history.
+    but history. `fake_share`: of the calibration's data, for the reliability at a stated base rate.
     """
     named = {"threshold": thresholds} if isinstance(thresholds, Threshold) else dict(thresholds)
     found: dict[str, Picture] = {}
@@ -75,7 +79,7 @@ def figures(
             found["roc_low_fpr"] = roc_picture(table, named, low_fpr=True)
             found["pr"] = pr_picture(table)
         found["scores"] = score_picture(table, named)
-        found["reliability"] = reliability_picture(table)
+        found["reliability"] = reliability_picture(table, fake_share=fake_share)
         found["confusion"] = confusion_picture(table, named)
     curves = None if history is None else history_picture(history)
     return found if curves is None else {**found, "history": curves}
@@ -148,15 +152,20 @@ def score_picture(table: PredictionTable, thresholds: Mapping[str, Threshold]) -
 
 
 @styled
-def reliability_picture(table: PredictionTable) -> Picture:
+def reliability_picture(table: PredictionTable, *, fake_share: float | None = None) -> Picture:
     """Return the share of fakes in each score bin against the mean score, before calibration, sigmoid(logit), and after
-    it; dots grow with the number of pictures. Both are weighted to the table's base rate where it has one."""
+    it; dots grow with the number of pictures. Both are weighted to the table's base rate where it has one, and both
+    corrected to it from `fake_share`, that of the calibration's data; without that, 'before' is left out."""
     rate = table.meta.base_rate
     picture, axes = blank("Are scores probabilities?" + ("" if rate is None else f" (where {rate:.3g} are fakes)"))
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="perfect")
-    raw = raw_scores(table.logits)
+    moved_by = None if rate is None or fake_share is None else Calibration(fake_share=fake_share, base_rate=rate)
+    raw = raw_scores(table.logits, moved_by=moved_by)
     kinds = [("calibrated", table.scores, THIRD_COLOUR, "o", "-")]
-    if not np.allclose(raw, table.scores, atol=1e-6):  # a cross-validation's logits are calibrated themselves
+    comparable = rate is None or moved_by is not None
+    if comparable and not np.allclose(
+        raw, table.scores, atol=1e-6
+    ):  # a cross-validation's logits are calibrated themselves
         kinds.insert(0, ("before calibration", raw, MUTED, "s", ":"))
     for name, scores, colour, marker, line in kinds:
         bins = calibration_bins(table.labels, scores, base_rate=rate)

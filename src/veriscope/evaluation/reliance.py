@@ -5,20 +5,27 @@ Everything here stands beside a Judgement: `reliance` computes it, `to_dict` goe
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from veriscope.bundle.terms import Terms
-from veriscope.evaluation.base_rate import RateFigures, expected_at
+from veriscope.evaluation.base_rate import RateFigures, expected_at, group_rates
 from veriscope.evaluation.calibration import raw_scores
+from veriscope.evaluation.intervals import Codes, group_codes
 from veriscope.evaluation.judge import Judgement
 from veriscope.evaluation.metrics import UNDEFINED, Scores, probability_metrics
 from veriscope.evaluation.ood import OodFigures, measure_ood
 from veriscope.evaluation.oracle import ORACLE_NAME, Oracle, oracle_figures
 from veriscope.evaluation.predictions import PredictionTable
+from veriscope.evaluation.shipped import ShippedFigures, measure_shipped
 from veriscope.evaluation.unsure import BandFigures, measure_band, share_text
 from veriscope.types import Calibration
 
 _PROBABILITY = (("ece", "calibration error"), ("brier", "Brier score"), ("log_loss", "log loss"))
+
+
+class _Drawn(TypedDict):
+    draws: int
+    seed: int
 
 
 class Paragraph(NamedTuple):
@@ -31,9 +38,10 @@ class Paragraph(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reliance:
-    """What a Judgement doesn't hold. `uncalibrated`: log_loss, brier and ece of sigmoid(logit), `calibrated` of the
-    scores. `band` is None where the bundle has none, `no_band` then the reason if it is known. `at_base_rate` goes by
-    threshold name; empty without a stated base rate."""
+    """What a Judgement doesn't hold. `uncalibrated`: log_loss, brier and ece of sigmoid(logit), corrected to the
+    base rate as the scores are, `calibrated` of the scores. `band` is None where there is none, `no_band` then the
+    reason if it is known. `at_base_rate` goes by threshold name; empty without a stated base rate. `shipped`: the
+    verdict as `veriscope predict` gives it; None without judged pictures."""
 
     calibration: Calibration
     uncalibrated: Scores
@@ -44,12 +52,14 @@ class Reliance:
     headline: str
     oracle: tuple[Oracle, ...]
     strange: OodFigures | None = None
+    shipped: ShippedFigures | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as a JSON-able dict; undefined figures are null."""
         return {
             "calibration": self.calibration.model_dump(mode="json"),
             "uncalibrated": {key: {"value": self.uncalibrated[key]} for key, _ in _PROBABILITY},
+            "shipped_verdict": None if self.shipped is None else self.shipped.to_dict(),
             "unsure": {"band": None, "reason": self.no_band} if self.band is None else self.band.to_dict(),
             "base_rate": None
             if not self.at_base_rate
@@ -70,7 +80,8 @@ class Reliance:
 
     def paragraphs(self) -> list[Paragraph]:
         """Return what a reader should know, the oracle last."""
-        found = [Paragraph("Unsure verdicts", tuple(self._unsure()))]
+        found = [] if self.shipped is None else [Paragraph("Real, fake or unsure", tuple(self.shipped.sentences()))]
+        found.append(Paragraph("Unsure by the score", tuple(self._unsure())))
         found.append(Paragraph("What it has never seen", tuple(self._strange())))
         if self.at_base_rate:
             found.append(Paragraph("At the stated base rate", tuple(self._base_rate())))
@@ -83,7 +94,7 @@ class Reliance:
     def _unsure(self) -> list[str]:
         if self.band is not None:
             return self.band.sentences()
-        return ["Every verdict is real or fake: " + (self.no_band or "this bundle has no band of unsure scores") + "."]
+        return [f"No verdict is unsure by its score: {self.no_band or 'this bundle has no band of unsure scores'}."]
 
     def _strange(self) -> list[str]:
         if self.strange is not None:
@@ -128,27 +139,45 @@ def reliance(
         table: scored with `terms.calibration`.
         judgement: of it, at `terms.thresholds`.
         terms: the bundle's, at the table's base rate.
-        no_band: why there is no band, where it is known.
+        no_band: why there is no band, where it is known; else the reason is that of `terms`.
         strange_from: the `ood` from which the bundle calls a picture strange; None: it can't tell.
 
     """
     labels, scores, rate = table.labels, table.scores, terms.calibration.base_rate
-    band = terms.unsure
+    band, headline = terms.unsure, judgement.thresholds[judgement.headline]
+    groups = group_codes(table.column("group"))
+    drawn = _Drawn(draws=judgement.draws, seed=judgement.seed)
     return Reliance(
         calibration=terms.calibration,
-        uncalibrated=probability_metrics(labels, raw_scores(table.logits), base_rate=rate),
+        uncalibrated=probability_metrics(labels, raw_scores(table.logits, moved_by=terms.calibration), base_rate=rate),
         calibrated=probability_metrics(labels, scores, base_rate=rate),
         band=None
         if band is None or len(labels) == 0
-        else measure_band(labels, scores, band=band, threshold=terms.thresholds[band.threshold]),
-        no_band=no_band,
-        at_base_rate={} if rate is None else expected_at(rate, judgement.confusion),
+        else measure_band(
+            labels, scores, band=band, threshold=terms.thresholds[band.threshold], groups=groups, **drawn
+        ),
+        no_band=no_band or terms.no_band,
+        at_base_rate={} if rate is None else _expected_at(rate, table, judgement, groups=groups),
         headline=judgement.headline,
         oracle=oracle_figures(labels, scores),
         strange=None
         if strange_from is None
-        else measure_ood(table, strange_from=strange_from, threshold=judgement.thresholds[judgement.headline]),
+        else measure_ood(table, strange_from=strange_from, threshold=headline, **drawn),
+        shipped=None
+        if len(labels) == 0
+        else measure_shipped(table, band=terms.band(headline), strange_from=strange_from, threshold=headline, **drawn),
     )
+
+
+def _expected_at(
+    rate: float, table: PredictionTable, judgement: Judgement, *, groups: Codes | None
+) -> dict[str, RateFigures]:
+    if groups is None:
+        return expected_at(rate, judgement.confusion)
+    values = {name: threshold.value for name, threshold in judgement.thresholds.items()}
+    drawn = _Drawn(draws=judgement.draws, seed=judgement.seed)
+    rates = group_rates(table.labels, table.scores, thresholds=values, groups=groups, **drawn)
+    return expected_at(rate, judgement.confusion, rates=rates)
 
 
 def _text(value: float | None) -> str:

@@ -153,7 +153,12 @@ def _score(config: EvaluateConfig, scorer: Scorer, chosen: Chosen, *, transform:
 
 def _draw(table: PredictionTable, bundle: Bundle, terms: Terms, *, folder: Path) -> plots.Pictures:
     """Return the pictures of the report by name; each lies in `folder`/figures, too."""
-    pictures = plots.figures(table, terms.thresholds, history=bundle.folder.parent / "history.csv")
+    pictures = plots.figures(
+        table,
+        terms.thresholds,
+        history=bundle.folder.parent / "history.csv",
+        fake_share=terms.calibration.fake_share,
+    )
     pictures |= ood_pictures(table, strange_from=bundle.strange_from)
     for name, picture in pictures.items():
         plots.save_png(picture, folder / "figures" / f"{name}.png", note=" ".join(bundle.notices))

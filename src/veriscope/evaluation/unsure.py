@@ -9,7 +9,8 @@ import numpy.typing as npt
 from scipy.stats import norm
 
 from veriscope.evaluation.figures import LEVEL, Figure, figure_dict
-from veriscope.evaluation.intervals import wilson
+from veriscope.evaluation.intervals import Codes
+from veriscope.evaluation.shares import DRAWS, share_figures
 from veriscope.evaluation.threshold import between
 from veriscope.types import CLASS_NAMES, FAKE, REAL, Threshold, UnsureBand
 
@@ -129,13 +130,10 @@ class BandFigures:
         band = self.band
         if band.low == band.high:
             return [
-                f"No score is called unsure: on {band.chosen_on} verdicts were right often enough without "
-                f"({100 * band.accuracy:.1f} %, wanted {band.wanted_accuracy:g})."
+                f"No picture is called unsure by its score: on {band.chosen_on} verdicts were right often enough "
+                f"without ({100 * band.accuracy:.1f} %, wanted {band.wanted_accuracy:g})."
             ]
-        unsure = Figure(None, None)
-        if self.coverage.value is not None and self.coverage.interval is not None:
-            span = self.coverage.interval
-            unsure = Figure(1 - self.coverage.value, span._replace(low=1 - span.high, high=1 - span.low))
+        unsure = complement(self.coverage)
         return [
             f"Scores from {band.low:.3g} to {band.high:.3g} are called unsure: {share_text(unsure)} of these pictures. "
             f"Of the other verdicts {share_text(self.accuracy)} are right: {share_text(self.real_right)} of 'real', "
@@ -147,20 +145,37 @@ class BandFigures:
         ]
 
 
-def measure_band(labels: Array, scores: Array, *, band: UnsureBand, threshold: Threshold) -> BandFigures:
-    """Return the figures of `band`, around `threshold`, on judged rows, with Wilson's intervals."""
+def measure_band(
+    labels: Array,
+    scores: Array,
+    *,
+    band: UnsureBand,
+    threshold: Threshold,
+    groups: Codes | None = None,
+    draws: int = DRAWS,
+    seed: int = 42,
+) -> BandFigures:
+    """Return the figures of `band`, around `threshold`, on judged rows, with the intervals of shares.share_figures."""
     label, score = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     inside = (score >= band.low) & (score < band.high)
     called = np.where(score >= threshold.value, FAKE, REAL)
     right = called == label
     verdicts = {"real": ~inside & (called == REAL), "fake": ~inside & (called == FAKE), "unsure": inside}
+    shares = {
+        "coverage": (~inside, np.ones_like(inside)),
+        "accuracy": (right, ~inside),
+        "real_right": (right, verdicts["real"]),
+        "fake_right": (right, verdicts["fake"]),
+        "accuracy_inside": (right, inside),
+    }
+    found = share_figures(label, shares, groups=groups, draws=draws, seed=seed)
     return BandFigures(
         band=band,
-        coverage=_share(~inside),
-        accuracy=_share(right[~inside]),
-        real_right=_share(right[verdicts["real"]]),
-        fake_right=_share(right[verdicts["fake"]]),
-        accuracy_inside=_share(right[inside]),
+        coverage=found["coverage"],
+        accuracy=found["accuracy"],
+        real_right=found["real_right"],
+        fake_right=found["fake_right"],
+        accuracy_inside=found["accuracy_inside"],
         counts={
             verdict: {name: int(np.sum(rows & (label == index))) for index, name in enumerate(CLASS_NAMES)}
             for verdict, rows in verdicts.items()
@@ -168,13 +183,18 @@ def measure_band(labels: Array, scores: Array, *, band: UnsureBand, threshold: T
     )
 
 
+def complement(figure: Figure) -> Figure:
+    """Return the share of the others."""
+    if figure.value is None:
+        return figure
+    span = figure.interval
+    return Figure(1 - figure.value, None if span is None else span._replace(low=1 - span.high, high=1 - span.low))
+
+
 def share_text(figure: Figure) -> str:
     """Return `93.1 % (90.2 to 95.4 %)`; `undefined` for a share of nothing."""
-    if figure.value is None or figure.interval is None:
+    if figure.value is None:
         return "undefined"
+    if figure.interval is None:  # of a single group
+        return f"{100 * figure.value:.1f} %"
     return f"{100 * figure.value:.1f} % ({100 * figure.interval.low:.1f} to {100 * figure.interval.high:.1f} %)"
-
-
-def _share(hits: Array) -> Figure:
-    interval = wilson(int(hits.sum()), hits.size, level=LEVEL)
-    return Figure(float(hits.mean()) if hits.size else None, interval)

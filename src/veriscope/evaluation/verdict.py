@@ -17,7 +17,9 @@ _LEAD = {
     "weak": "Weak on these pictures",
     "unusable": "Unusable on these pictures",
 }
-_RARE = 0.01  # share of fakes for which the use is stated: most pictures that people meet are real
+_RARE = (
+    0.01  # share of fakes for which the use is stated, unless a base rate is: most pictures that people meet are real
+)
 _WHOSE = {
     "source": "from",
     "format": "of the format",
@@ -100,7 +102,8 @@ def _main(judgement: "Judgement") -> str:
 
 
 def _use(judgement: "Judgement", word: Grade) -> str:
-    """Return what the model may be used for; from Bayes' rule, how often a fake verdict holds where fakes are rare."""
+    """Return what the model may be used for; from Bayes' rule, how often a fake verdict holds where fakes are as
+    frequent as stated, else rare."""
     recall = judgement.at[judgement.headline]["recall"].value or 0.0
     alarms = 1 - (judgement.at[judgement.headline]["specificity"].value or 0.0)
     ranks = judgement.free["auroc"].interval
@@ -108,19 +111,23 @@ def _use(judgement: "Judgement", word: Grade) -> str:
         return "It ranks these pictures well: the threshold doesn't fit them, the model may."
     if word == "unusable":
         return "Don't rely on it for pictures like these."
-    called = recall * _RARE + alarms * (1 - _RARE)
+    rate = _RARE if judgement.base_rate is None else judgement.base_rate
+    called = recall * rate + alarms * (1 - rate)
     if called == 0:
         return "At this threshold it calls nothing fake: choose a lower one."
-    share = recall * _RARE / called
+    share = recall * rate / called
     use = {
         "good": "Fit to sort pictures like these",
         "fair": "Fit to sort pictures like these for a person to look at",
         "weak": "A hint at most",
     }[word]
     right = f"{_of_100(share)} of 100 fake verdicts would be right"
+    stated = f"where {100 * rate:.3g} pictures of 100 are fake, as stated"
     if share >= _HOLDS:
-        return f"{use}: even where only 1 picture of 100 is fake, {right}, by these figures."
-    return f"{use}; not to accuse by a single verdict: where 1 picture of 100 is fake, {right}."
+        where = "even where only 1 picture of 100 is fake" if judgement.base_rate is None else stated
+        return f"{use}: {where}, {right}, by these figures."
+    where = "where 1 picture of 100 is fake" if judgement.base_rate is None else stated
+    return f"{use}; not to accuse by a single verdict: {where}, {right}."
 
 
 def _worst(judgement: "Judgement") -> list[str]:

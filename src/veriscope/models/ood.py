@@ -96,11 +96,14 @@ class OutOfDistribution:
     """The score `ood` in [0, 1) of pictures, from one Reference a network.
 
     Of one network it is the number of validation pictures that are less strange, divided by their number plus one: one
-    minus the conformal p-value (Vovk et al. 2005; Bates et al. 2023). So of new pictures like validation's at most the
-    share 1 - t reaches t, whatever the network; and with fewer than 99 pictures nothing reaches 0.99.
+    minus the conformal p-value (Vovk et al. 2005; Bates et al. 2023). So of new pictures like validation's about the
+    share 1 - t reaches t. At most, were the network and the distance chosen without these pictures and all of them
+    independent. They are not quite: validation chose the checkpoint, pictures of one group are alike, and Mahalanobis
+    distances of validation come from fits without the picture's fold, those of others from the fit to all. With fewer
+    than 99 pictures nothing reaches 0.99.
 
-    Of an ensemble it is the mean over members, each by its own validation pictures. At most 2 (1 - t) of such pictures
-    reach t (a mean of p-values, doubled, is one: Rueschendorf 1982), usually fewer than 1 - t.
+    Of an ensemble it is the mean over members, each by its own validation pictures. Of such pictures about
+    2 (1 - t) at most reach t (a mean of p-values, doubled, is one: Rueschendorf 1982), usually fewer than 1 - t.
     """
 
     members: tuple[Reference, ...]

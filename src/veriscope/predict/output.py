@@ -68,8 +68,12 @@ def footer(
             f"Unsure: scores from {band.low:.4g} to {band.high:.4g}; of the other verdicts "
             f"{100 * band.accuracy:.1f} % were right on {band.chosen_on}, which chose the band."
         )
+    elif terms.no_band:
+        lines.append(f"No verdict is 'unsure' by its score: {terms.no_band}.")
     elif band is None and terms.unsure is not None and terms.unsure.low < terms.unsure.high:
-        lines.append("No verdict is 'unsure': the bundle's band is left out, or belongs to another threshold.")
+        lines.append(
+            "No verdict is 'unsure' by its score: the bundle's band is left out, or belongs to another threshold."
+        )
     if bundle.record.ood is None:
         lines.append("This bundle can't tell what it has never seen: it has no out-of-distribution score.")
     elif strange_from is not None:

@@ -199,11 +199,11 @@ def _judge(
 
 
 def _folds_figure(run: RunFolder, metric: str) -> Figure:
-    """Return a cross-validation's mean with the interval of the mean."""
+    """Return a cross-validation's mean with the interval of the mean, Student's t over the folds."""
     file = run.path / CROSSVAL_NAME
     try:
         over = json.loads(file.read_text(encoding="utf-8"))["metrics"][metric]
-        return Figure(float(over["mean"]), Interval(float(over["low"]), float(over["high"]), 0.95, "bootstrap"))
+        return Figure(float(over["mean"]), Interval(float(over["low"]), float(over["high"]), 0.95, "student t"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"'{file}' is missing or damaged ({type(error).__name__}), or has no {metric}") from None
 

@@ -180,6 +180,9 @@ def _say(
         f"  python evaluate.py {bundle} {data}",
         f"  veriscope predict {shlex.quote(str(folder.bundle))} PICTURE_OR_FOLDER",
     ]
+    if trusted.calibration.fake_share is None and trusted.calibration.fitted_on != "none":
+        lines.insert(2, "  its scores lie too high or too low for val's share of fakes, so no base rate can be stated; "
+                        "calibration.method=platt mends that")  # fmt: skip
     lines[1:1] = [f"  {notice}" for notice in notices]
     for line in lines:
         say(console, line)
@@ -187,10 +190,11 @@ def _say(
 
 def _unsure_text(trusted: Reliance) -> str:
     if trusted.band is None:
-        return f"no verdict will be 'unsure': {trusted.no_band}"
+        return f"no verdict will be 'unsure' by its score: {trusted.no_band}"
     band = trusted.band.band
     if band.low == band.high:
-        return f"no verdict will be 'unsure': {100 * band.accuracy:.1f} % of those on val are right without"
+        right = f"{100 * band.accuracy:.1f} % of those on val are right without"
+        return f"no verdict will be 'unsure' by its score: {right}"
     return (
         f"scores from {band.low:.3g} to {band.high:.3g} are called unsure ({100 - 100 * band.coverage:.1f} % of val); "
         f"{100 * band.accuracy:.1f} % of the other verdicts on val are right"

@@ -8,8 +8,10 @@ import pytest
 from tests.helpers.bundles import tiny_bundle
 
 from veriscope.bundle import load_bundle
+from veriscope.bundle.model_card import model_card
+from veriscope.bundle.record import OodFacts
 from veriscope.errors import BundleError
-from veriscope.types import Calibration, UnsureBand, name_verdict
+from veriscope.types import Calibration, Threshold, UnsureBand, name_verdict
 
 BAND = UnsureBand(
     low=0.2, high=0.6, threshold="val", wanted_accuracy=0.95, coverage=0.8, accuracy=0.96, num_pictures=500,
@@ -74,8 +76,41 @@ def test_a_base_rate_moves_every_score_and_no_verdict_at_a_chosen_threshold(tmp_
     assert bundle.terms().calibration == bundle.calibration
 
 
+def test_the_band_stays_only_where_its_threshold_moves_with_the_scores(tmp_path: Path) -> None:
+    """Moved alone, it would have ended below the 0.5 that it was chosen around: fakes above it, and none wanted."""
+    around_half = BAND.model_copy(update={"threshold": "default"})
+    bundle = tiny_bundle(tmp_path / "b", unsure=around_half, fake_share=0.4)
+    plain, moved = bundle.terms(), bundle.terms(base_rate=0.05)
+    assert (plain.unsure, plain.no_band) == (around_half, "")
+    assert moved.unsure is None
+    assert moved.band(moved.threshold("default")) is None
+    assert "around the threshold 'default', which stays at 0.5 " in moved.no_band
+    followed = tiny_bundle(tmp_path / "c", unsure=BAND, fake_share=0.4).terms(base_rate=0.05)
+    assert followed.unsure is not None
+    assert followed.unsure.low < followed.threshold("val").value < followed.unsure.high
+
+
+def test_a_band_holds_its_threshold(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the band from 0\.2 to 0\.6 doesn't hold its threshold 'val', 0\.7"):
+        tiny_bundle(tmp_path / "b", unsure=BAND, threshold=0.7)
+    low = Threshold(value=0.2, rule="youden", chosen_on="val")
+    assert tiny_bundle(tmp_path / "c", unsure=BAND, threshold=low.value).record.unsure == BAND, "the ends belong to it"
+
+
+def test_the_card_says_what_is_strange_beside_what_is_unsure(tmp_path: Path) -> None:
+    record = tiny_bundle(tmp_path / "b").record
+    facts = OodFacts(sha256="0" * 64, method="knn", threshold=0.99, num_pictures=1200, fitted_on="my val")
+    card = model_card(record.model_copy(update={"ood": facts}))
+    assert "| unsure by its score | never |" in card
+    assert "| unsure as strange | from an ood of 0.99 on: knn, fitted on my val, 1,200 pictures |" in card
+    assert "| unsure as strange | never: it can't tell what is strange |" in model_card(record)
+    for words in ("robustness=full", "--base-rate", "ood"):
+        assert words in model_card(record).split("## Model")[0], words
+    assert "nothing in the score shows that" not in card
+
+
 def test_a_base_rate_needs_the_share_that_it_corrects_from(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="Train anew, or leave the base rate out"):
+    with pytest.raises(BundleError, match=r"calibration\.method=platt, or leave the base rate out"):
         tiny_bundle(tmp_path / "b").terms(base_rate=0.05)
     with pytest.raises(BundleError, match="above 0 and below 1, not 1"):
         tiny_bundle(tmp_path / "c", fake_share=0.5).terms(base_rate=1.0)

@@ -52,12 +52,12 @@ def test_platt_equals_scikit_learns_logistic_regression():
 @given(rows)
 @settings(max_examples=30, deadline=None)
 def test_isotonic_equals_scikit_learns(pairs):
-    labels, logits = np.array([label for label, _ in pairs]), np.array([logit for _, logit in pairs])
+    # scikit-learn merges logits that lie closer than its own tolerance, as 0 and a subnormal number do
+    labels, logits = np.array([label for label, _ in pairs]), np.round([logit for _, logit in pairs], 3)
     targets = platts_targets(labels)
     reference = IsotonicRegression(out_of_bounds="clip").fit(logits, targets)
     found = fit_calibration(labels, logits, fitted_on="val", method="isotonic")
     for logit in [*logits, *np.linspace(-50, 50, 41)]:
-        # scikit-learn merges logits that lie closer than its own tolerance
         assert found.score(float(logit)) == pytest.approx(reference.predict([logit])[0], abs=1e-3)
     assert targets.min() <= found.score(-1e9) <= found.score(1e9) <= targets.max()
 
@@ -172,3 +172,29 @@ def test_weighted_figures_by_hand():
     assert alone == {"log_loss": None, "brier": None, "ece": None}
     spans = bootstrap_intervals(np.array([1, 1]), scores[:2], scores[:2], thresholds={}, draws=100, base_rate=0.1).free
     assert spans["brier"] is None
+
+
+def test_with_groups_of_different_sizes_each_class_is_averaged_within_the_draw():
+    """A class share that varies between draws must not move figures that are weighted to a stated one."""
+    labels = np.concatenate([np.ones(200), np.zeros(200)]).astype(int)
+    scores = np.where(labels == 1, 0.9, 0.3)  # each class of one loss: at any share of fakes the figure is certain
+    groups = np.concatenate([np.repeat(np.arange(10), np.linspace(2, 38, 10).astype(int)), 100 + np.arange(200) // 20])
+    for codes in (None, groups):
+        span = bootstrap_intervals(labels, scores, scores, thresholds={}, groups=codes, draws=200, base_rate=0.1).free[
+            "brier"
+        ]
+        assert span[:2] == pytest.approx((0.1 * 0.01 + 0.9 * 0.09,) * 2)
+
+
+def test_a_share_is_kept_only_where_the_scores_agree_with_it():
+    """A network that saw the classes as equally frequent is sure of too many fakes, and a temperature can't mend it."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random(3000) < 0.15).astype(int)
+    balanced = rng.normal(labels * 2.0 - 1.0, 1.0) * 2.0  # log odds where half are fakes
+    assert fit_calibration(labels, balanced, fitted_on="val").fake_share is None
+    for method in ("platt", "isotonic"):
+        assert fit_calibration(labels, balanced, fitted_on="val", method=method).fake_share == labels.mean()
+    honest = balanced + np.log(0.15 / 0.85)
+    assert fit_calibration(labels, honest, fitted_on="val").fake_share == labels.mean()
+    few = fit_calibration(np.repeat([0, 1], [6, 4]), np.repeat([-9.0, 9.0], [6, 4]), fitted_on="val")
+    assert few.fake_share == 0.4, "a few pictures show nothing against it"

@@ -176,6 +176,17 @@ def test_what_a_fake_verdict_is_worth_where_fakes_are_rare():
     assert "9 of 100 fake verdicts would be right" in " ".join(judged(table_of(labels, logits)).verdict())
 
 
+def test_at_a_stated_base_rate_the_use_is_that_rate_s():
+    labels = np.array([1] * 100 + [0] * 100)
+    logits = np.array([3.0] * 90 + [-3.0] * 10 + [3.0] * 9 + [-3.0] * 91)
+    found = table_of(labels, logits)
+    stated = PredictionTable(found.table, found.meta.model_copy(update={"base_rate": 0.25}))
+    text = " ".join(judged(stated).verdict())
+    # Bayes: 0.9 * 0.25 / (0.9 * 0.25 + 0.09 * 0.75) = 0.769
+    assert "where 25 pictures of 100 are fake, as stated, 77 of 100 fake verdicts would be right" in text
+    assert "1 picture of 100" not in text
+
+
 def test_a_good_ranking_under_a_bad_threshold_is_not_the_model_s_fault():
     labels, logits = mixed(400, shift=6.0)
     assert "threshold doesn't fit" in " ".join(judged(table_of(labels, logits - 5.0)).verdict())

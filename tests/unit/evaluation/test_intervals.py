@@ -35,7 +35,7 @@ def test_every_draw_equals_the_metrics_of_its_resample(case):
     labels[:2] = (0, 1)
     engine = iv._Sample(labels, logits, scores)
     rng = np.random.default_rng(seed)
-    fake, real = iv._counts(rng, engine.num_fake, 3), iv._counts(rng, engine.num_real, 3)
+    fake, real = iv.draw_counts(rng, engine.num_fake, 3), iv.draw_counts(rng, engine.num_real, 3)
     sums = iv._cumulative(fake), iv._cumulative(real)
     found = {**engine.free(fake, real, *sums), **engine.at(*sums, threshold=threshold)}
     order = np.argsort(logits, kind="stable")
@@ -51,7 +51,7 @@ def test_every_draw_equals_the_metrics_of_its_resample(case):
 
 
 def test_draws_are_stratified_with_replacement():
-    counts = iv._counts(np.random.default_rng(0), 50, 400)
+    counts = iv.draw_counts(np.random.default_rng(0), 50, 400)
     assert np.all(counts.sum(axis=1) == 50)
     # A row is left out of a draw with probability (1 - 1/n)^n.
     assert np.mean(counts == 0) == pytest.approx((1 - 1 / 50) ** 50, abs=0.01)

@@ -70,7 +70,10 @@ def test_no_band_where_verdicts_are_right_anyway():
     labels, scores = np.repeat([0, 1], 50), np.concatenate([np.linspace(0, 0.3, 50), np.linspace(0.7, 1, 50)])
     band = chosen(labels, scores, 0.5, wanted=0.95).band
     assert (band.low, band.high, band.coverage, band.accuracy) == (0.5, 0.5, 1.0, 1.0)
-    assert "No score is called unsure" in measure_band(labels, scores, band=band, threshold=at(0.5)).sentences()[0]
+    assert (
+        "No picture is called unsure by its score"
+        in measure_band(labels, scores, band=band, threshold=at(0.5)).sentences()[0]
+    )
 
 
 def test_too_few_pictures_or_too_poor_a_detector_store_none():
@@ -135,3 +138,21 @@ def test_figures_by_hand():
     empty = measure_band(labels[:1], scores[:1], band=BAND, threshold=at(0.5))
     assert empty.accuracy_inside.value is None
     assert "undefined" in " ".join(empty.sentences())
+
+
+def test_with_groups_the_figures_have_the_intervals_of_groups():
+    """Eighty videos of ten frames that share their fate tell as much as eighty pictures."""
+    rng = np.random.default_rng(4)
+    labels = np.repeat(np.arange(80) % 2, 10)
+    scores = np.repeat(np.clip(labels[::10] * 0.6 + rng.uniform(0, 0.4, 80) + rng.normal(0, 0.2, 80), 0, 1), 10)
+    groups = np.repeat(np.arange(80), 10)
+    rows = measure_band(labels, scores, band=BAND, threshold=at(0.5))
+    found = measure_band(labels, scores, band=BAND, threshold=at(0.5), groups=groups)
+    once = measure_band(labels[::10], scores[::10], band=BAND, threshold=at(0.5))
+    for name in ("coverage", "accuracy", "fake_right"):
+        span, narrow, alike = (getattr(one, name).interval for one in (found, rows, once))
+        assert getattr(found, name).value == getattr(rows, name).value
+        assert span.method in ("cluster bootstrap", "wilson over groups")
+        assert span.high - span.low > 1.8 * (narrow.high - narrow.low), name
+        assert span.high - span.low == pytest.approx(alike.high - alike.low, rel=0.5), name
+    assert found == measure_band(labels, scores, band=BAND, threshold=at(0.5), groups=groups), "the seed decides"

@@ -18,7 +18,8 @@ from veriscope.evaluation.figures import Figure
 from veriscope.evaluation.intervals import Interval
 from veriscope.run_folder import RunFolder
 from veriscope.runs.registry import is_inside, known, read_expected
-from veriscope.runs.reproduce import _evaluate_words
+from veriscope.runs.reproduce import _evaluate_words, _folds_figure
+from veriscope.runs.results import CROSSVAL_NAME
 
 
 @pytest.mark.parametrize("name", known())
@@ -144,3 +145,10 @@ def test_an_existing_run_is_checked(tmp_path: Path, capsys: Any, mean: float, co
     assert "is another recipe than the entry's: seed should be 42, is 7" in told.err
     record = json.loads((output / "reproduce.json").read_text())
     assert (record["inside"], record["figures"][0]["found"]["value"]) == (code == 0, mean)
+
+
+def test_the_mean_over_folds_names_the_interval_that_it_has(tmp_path: Path) -> None:
+    over = {"metrics": {"auroc": {"mean": 0.8, "low": 0.7, "high": 0.9}}}
+    (tmp_path / CROSSVAL_NAME).write_text(json.dumps(over))
+    found = _folds_figure(RunFolder(tmp_path), "auroc")
+    assert found == (0.8, (0.7, 0.9, 0.95, "student t"))
