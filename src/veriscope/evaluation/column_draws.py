@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from veriscope.evaluation.intervals import Codes, Interval, Method
 from veriscope.evaluation.resample import draw_weights, group_strata
+from veriscope.evaluation.strata import codes_of, only_one_group
 from veriscope.types import FAKE
 
 Floats = npt.NDArray[np.float64]
@@ -36,8 +37,9 @@ def column_draws(
 ) -> ColumnDraws:
     """Return AUROC and the share of hits of every scoring in every resample of pictures (Efron & Tibshirani 1993).
 
-    Stratified by class, so the shares of the classes stay; with `groups` whole groups are drawn. Differences between
-    columns of one draw are paired: what a lucky draw of pictures does to one scoring it does to the others too.
+    Stratified by class, so the shares of the classes stay; with `groups` whole groups are drawn, from the strata of
+    `strata`; a single group of several pictures leaves everything NaN. Differences between columns of one draw are
+    paired: what a lucky draw of pictures does to one scoring it does to the others too.
 
     Args:
         labels: (N,) of 0 and 1.
@@ -50,7 +52,9 @@ def column_draws(
     """
     fake = np.asarray(labels) == FAKE
     fakes, reals = np.flatnonzero(fake), np.flatnonzero(~fake)
-    codes = np.arange(fake.size) if groups is None else np.unique(groups, return_inverse=True)[1]
+    codes = np.arange(fake.size) if groups is None else codes_of(groups)
+    if only_one_group(codes):
+        return ColumnDraws(np.full((draws, len(logits_CN)), np.nan), np.full((draws, len(hits_CN)), np.nan))
     strata = group_strata(np.asarray(labels), codes)
     ranks = [_Ranks(row[fakes], row[reals]) for row in logits_CN]
     hits_NC = hits_CN.T.astype(np.float64)

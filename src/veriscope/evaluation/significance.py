@@ -141,8 +141,9 @@ def mcnemar_test(
     who recommend it: the exact p without the halving is too large, the chi-square needs many pictures). The interval is
     Wald's with Laplace's adjustment (Bonett & Price 2012).
 
-    With `groups`, where some hold several rows, the chi-square for clusters: (sum d)^2 / sum d^2 with d a group's
-    b - c (Durkalski et al. 2003), and an interval from the spread of d.
+    With `groups`, where some hold several rows, Obuchowski's test of two shares (1998): with d a group's b - c, K
+    groups, and the variance of both shares about what they have in common, its chi-square comes down to
+    (K - 1) / K (sum d)^2 / sum d^2. The interval is from the spread of d about its mean.
 
     Args:
         first_right: (N,) of booleans, which verdicts of the first are right.
@@ -209,14 +210,14 @@ def _clustered_mcnemar(first: Bools, second: Bools, groups: Array, *, level: flo
     codes = np.unique(groups, return_inverse=True)[1]
     num_groups = int(codes.max()) + 1
     by_group = np.bincount(codes, weights=gains)
-    squares = float(np.sum(by_group**2))
-    z = float(by_group.sum()) / math.sqrt(squares) if squares else 0.0
     difference = float(gains.mean())
+    method = "McNemar for groups"
+    if num_groups == 1:
+        return PairTest(difference, None, None, None, method)
+    squares = _unbiased(float(by_group @ by_group), num_groups)
+    z = float(by_group.sum()) / math.sqrt(squares) if squares else 0.0
     gaps = by_group - difference * np.bincount(codes)
     error = math.sqrt(_unbiased(float(gaps @ gaps), num_groups)) / len(first)
-    method = "McNemar for groups"
-    if math.isnan(error):
-        return PairTest(difference, None, None, None, method)
     return _normal_test(difference, error, level=level, method=method)._replace(p=float(2 * norm.sf(abs(z))))
 
 
