@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from veriscope.evaluation.intervals import Codes, Interval, Method
+from veriscope.evaluation.figures import figure
+from veriscope.evaluation.intervals import Codes, Interval, Method, middle_of_draws
 from veriscope.evaluation.resample import draw_weights, group_strata
 from veriscope.evaluation.strata import codes_of, only_one_group
 from veriscope.types import FAKE
@@ -16,7 +17,6 @@ from veriscope.types import FAKE
 Floats = npt.NDArray[np.float64]
 
 _BLOCK_CELLS = 200_000  # draws x pictures held at a time
-_MIN_DEFINED = 0.95
 
 
 class ColumnDraws(NamedTuple):
@@ -73,11 +73,7 @@ def percentile_interval(
     values: Floats, value: float | None, *, level: float, method: Method = "bootstrap"
 ) -> Interval | None:
     """Return the percentile interval of a figure's draws, widened to hold the figure itself; None where undefined."""
-    defined = values[np.isfinite(values)]
-    if value is None or defined.size < _MIN_DEFINED * values.size:
-        return None
-    low, high = np.percentile(defined, [50 * (1 - level), 50 * (1 + level)])
-    return Interval(min(float(low), value), max(float(high), value), level, method)
+    return figure(value, middle_of_draws(values, level=level, method=method)).interval
 
 
 class _Ranks:

@@ -21,7 +21,7 @@ from veriscope.evaluation.compare_inputs import read_entries
 from veriscope.evaluation.figures import Figure, figure_dict
 from veriscope.evaluation.metrics import METRICS
 from veriscope.evaluation.report import figure_text
-from veriscope.files import whole_or_not_at_all, write_text
+from veriscope.files import safe_cell, whole_or_not_at_all, write_text
 from veriscope.progress import say
 from veriscope.types import CLASS_NAMES
 
@@ -213,8 +213,3 @@ def csv_text(comparison: Comparison) -> str:
         name = safe_cell(standing.entry.name)
         writer.writerow([name, standing.mark, standing.entry.threshold.value, len(comparison.matched.ids), *cells])
     return text.getvalue()
-
-
-def safe_cell(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula (OWASP, CSV injection)."""
-    return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

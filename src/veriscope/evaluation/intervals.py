@@ -23,7 +23,7 @@ _Block = tuple[dict[str, Floats], dict[str, dict[str, Floats]]]  # values of a b
 
 _BLOCK_CELLS = 100_000  # rows x draws at a time: stays within a core's cache; 400,000 took 1.4 times longer
 _MAX_THREADS = 4  # numpy lets go of the interpreter in the long calls
-_MIN_DEFINED = 0.95  # share of draws in which a metric must be defined to get an interval
+MIN_DEFINED = 0.95  # share of draws in which a figure must be defined to get an interval, or a p
 
 Method = Literal["bootstrap", "wilson", "cluster bootstrap", "wilson over groups"]
 
@@ -339,12 +339,13 @@ def _or_nan(numbers: Array) -> Floats:
 
 def _percentiles(blocks: list[dict[str, Floats]], level: float, method: Method) -> dict[str, Interval | None]:
     found = {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}
-    return {key: _percentile_interval(values, level, method) for key, values in found.items()}
+    return {key: middle_of_draws(values, level=level, method=method) for key, values in found.items()}
 
 
-def _percentile_interval(values: Floats, level: float, method: Method) -> Interval | None:
+def middle_of_draws(values: Floats, *, level: float, method: Method) -> Interval | None:
+    """Return between which values the middle part of the draws lies; None where too few are defined."""
     defined = values[np.isfinite(values)]
-    if defined.size < _MIN_DEFINED * values.size:
+    if defined.size < MIN_DEFINED * values.size:
         return None
     low, high = np.percentile(defined, [50 * (1 - level), 50 * (1 + level)])
     return Interval(float(low), float(high), level, method)

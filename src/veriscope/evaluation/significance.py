@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom, norm, rankdata
 
+from veriscope.evaluation.intervals import MIN_DEFINED
+from veriscope.evaluation.strata import codes_of
 from veriscope.types import FAKE
 
 Array = npt.NDArray[Any]
@@ -21,7 +23,6 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _NO_SPREAD = 1e-12  # a standard error below it is rounding
-_MIN_DEFINED = 0.95  # share of draws in which a difference must be defined
 
 
 class PairTest(NamedTuple):
@@ -181,7 +182,7 @@ def bootstrap_test(difference: float, draws: Floats, *, level: float = 0.95) -> 
 
     """
     defined = draws[np.isfinite(draws)]
-    if defined.size < _MIN_DEFINED * draws.size or not math.isfinite(difference):
+    if defined.size < MIN_DEFINED * draws.size or not math.isfinite(difference):
         return PairTest(difference, None, None, None, "paired bootstrap")
     tails = min(int(np.sum(defined <= 0)), int(np.sum(defined >= 0)))
     low, high = np.percentile(defined, [50 * (1 - level), 50 * (1 + level)])
@@ -207,7 +208,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 def _clustered_mcnemar(first: Bools, second: Bools, groups: Array, *, level: float) -> PairTest:
     gains = first.astype(np.float64) - second.astype(np.float64)
-    codes = np.unique(groups, return_inverse=True)[1]
+    codes = codes_of(groups)
     num_groups = int(codes.max()) + 1
     by_group = np.bincount(codes, weights=gains)
     difference = float(gains.mean())
