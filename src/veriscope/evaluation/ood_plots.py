@@ -33,5 +33,5 @@ def _ood_picture(ood: Floats, labels: Labels, *, strange_from: float) -> Picture
         axes.axvline(strange_from, color=INK, linewidth=1, linestyle=":", label=f"unsure from {strange_from:g}")
     axes.set(xlim=(0, 1.01), xlabel="share of validation pictures that are less strange", ylabel="share of the class")
     axes.set_ylim(bottom=0)
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
     return picture
