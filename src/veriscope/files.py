@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+# Excel, LibreOffice and Google Sheets run a cell that begins so as a formula (OWASP, "CSV injection").
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
 
 @contextmanager
 def whole_or_not_at_all(path: Path) -> Iterator[Path]:
@@ -31,3 +34,8 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all. Names of undecodable files come out with backslashes."""
     with whole_or_not_at_all(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def safe_cell(text: str) -> str:
+    """Return a text cell that no spreadsheet takes for a formula: with an apostrophe where it began like one."""
+    return "'" + text if text.startswith(FORMULA_STARTS) else text

@@ -83,12 +83,13 @@ def group_rates(
 
 
 def _span(hits: npt.NDArray[np.bool_], groups: Codes, drawn: Interval | None) -> Interval | None:
-    num_groups = int(np.unique(groups).size)
-    if hits.size == 0 or num_groups == 1 < hits.size:
+    sizes = np.unique(groups, return_counts=True)[1]
+    if hits.size == 0 or sizes.size == 1 < hits.size:
         return None
     if drawn is not None and drawn.low < drawn.high:
         return drawn
-    return wilson(float(hits.mean()) * num_groups, num_groups, level=_EACH, method="wilson over groups")
+    trials = hits.size**2 / float(np.sum(sizes**2))  # Kish 1965
+    return wilson(float(hits.mean()) * trials, trials, level=_EACH, method="wilson over groups")
 
 
 def _figures(rate: float, counts: Confusion, rates: Rates | None) -> RateFigures:

@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from veriscope.evaluation.intervals import Codes, Interval, Method
+from veriscope.evaluation.figures import figure
+from veriscope.evaluation.intervals import Codes, Interval, Method, middle_of_draws
 from veriscope.evaluation.resample import draw_weights, group_strata
+from veriscope.evaluation.strata import codes_of, only_one_group
 from veriscope.types import FAKE
 
 Floats = npt.NDArray[np.float64]
 
 _BLOCK_CELLS = 200_000  # draws x pictures held at a time
-_MIN_DEFINED = 0.95
 
 
 class ColumnDraws(NamedTuple):
@@ -36,8 +37,9 @@ def column_draws(
 ) -> ColumnDraws:
     """Return AUROC and the share of hits of every scoring in every resample of pictures (Efron & Tibshirani 1993).
 
-    Stratified by class, so the shares of the classes stay; with `groups` whole groups are drawn. Differences between
-    columns of one draw are paired: what a lucky draw of pictures does to one scoring it does to the others too.
+    Stratified by class, so the shares of the classes stay; with `groups` whole groups are drawn, from the strata of
+    `strata`; a single group of several pictures leaves everything NaN. Differences between columns of one draw are
+    paired: what a lucky draw of pictures does to one scoring it does to the others too.
 
     Args:
         labels: (N,) of 0 and 1.
@@ -50,7 +52,9 @@ def column_draws(
     """
     fake = np.asarray(labels) == FAKE
     fakes, reals = np.flatnonzero(fake), np.flatnonzero(~fake)
-    codes = np.arange(fake.size) if groups is None else np.unique(groups, return_inverse=True)[1]
+    codes = np.arange(fake.size) if groups is None else codes_of(groups)
+    if only_one_group(codes):
+        return ColumnDraws(np.full((draws, len(logits_CN)), np.nan), np.full((draws, len(hits_CN)), np.nan))
     strata = group_strata(np.asarray(labels), codes)
     ranks = [_Ranks(row[fakes], row[reals]) for row in logits_CN]
     hits_NC = hits_CN.T.astype(np.float64)
@@ -69,11 +73,7 @@ def percentile_interval(
     values: Floats, value: float | None, *, level: float, method: Method = "bootstrap"
 ) -> Interval | None:
     """Return the percentile interval of a figure's draws, widened to hold the figure itself; None where undefined."""
-    defined = values[np.isfinite(values)]
-    if value is None or defined.size < _MIN_DEFINED * values.size:
-        return None
-    low, high = np.percentile(defined, [50 * (1 - level), 50 * (1 + level)])
-    return Interval(min(float(low), value), max(float(high), value), level, method)
+    return figure(value, middle_of_draws(values, level=level, method=method)).interval
 
 
 class _Ranks:

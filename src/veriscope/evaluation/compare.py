@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from veriscope.errors import DataError, nearest
+from veriscope.evaluation.column_draws import percentile_interval
 from veriscope.evaluation.compare_inputs import Entry, Matched, match
 from veriscope.evaluation.figures import Figure
-from veriscope.evaluation.intervals import Interval, wilson
+from veriscope.evaluation.intervals import Method, wilson
 from veriscope.evaluation.metrics import METRICS, Metric, Scores, compute_metrics
 from veriscope.evaluation.resample import RESAMPLED, paired_draws
 from veriscope.evaluation.significance import PairTest, bootstrap_test, delong_areas, delong_test, holm, mcnemar_test
@@ -22,7 +23,6 @@ Floats = npt.NDArray[np.float64]
 SHOWN = ("auroc", "accuracy", "balanced_accuracy", "log_loss", "brier")
 DEFAULT_METRIC = "auroc"
 _BY_KEY = {metric.key: metric for metric in METRICS}
-_MIN_DEFINED = 0.95  # share of draws in which a metric must be defined to get an interval
 
 
 class Pair(NamedTuple):
@@ -132,6 +132,7 @@ def compare(
         groups=matched.groups,
         draws=draws,
         seed=seed,
+        base_rate=matched.base_rate,
         shown=shown,
     )
     order = sorted(range(len(entries)), key=lambda k: (_signed(values[k][metric], chosen), matched.names[k]))
@@ -196,7 +197,9 @@ def sentence(pair: Pair, *, comparison: Comparison) -> str:
         "" if test.low is None else f" ({test.low:+.3f} to {test.high:+.3f})"
     )
     if test.p is None or pair.corrected is None:
-        return f"{pair.first} against {pair.second}: {gap}; nothing varies, so that no test says whether it is luck."
+        groups = comparison.matched.groups
+        why = "nothing varies" if groups is None else "all of one group" if groups.max() == 0 else "too few groups vary"
+        return f"{pair.first} against {pair.second}: {gap}; {why}, so that no test says whether it is luck."
     told = p_text(pair.corrected, comparison=comparison, sign=True)
     if pair.corrected >= 1 - comparison.level:
         return f"{pair.first} and {pair.second} can't be told apart on {size}: {gap}, {told}."
@@ -220,7 +223,9 @@ def p_text(p: float | None, *, comparison: Comparison, sign: bool = False) -> st
 
 def _values(matched: Matched) -> list[Scores]:
     return [
-        compute_metrics(matched.labels, scores, threshold=entry.threshold.value, logits=logits)
+        compute_metrics(
+            matched.labels, scores, threshold=entry.threshold.value, logits=logits, base_rate=matched.base_rate
+        )
         for entry, logits, scores in zip(matched.entries, matched.logits, matched.scores, strict=True)
     ]
 
@@ -292,20 +297,15 @@ def _figures(
 
     Groups have no Wilson's interval: it counts every picture as a witness of its own.
     """
-    found = {key: _figure(values[key], own, level=level) for key, own in draws.items()}
+    method: Method = "bootstrap" if matched.groups is None else "cluster bootstrap"
+    found = {
+        key: Figure(values[key], percentile_interval(own, values[key], level=level, method=method))
+        for key, own in draws.items()
+    }
     if matched.groups is None:
         hits = int(_right(matched)[number].sum())
         found["accuracy"] = Figure(values["accuracy"], wilson(hits, len(matched.ids), level=level))
     return found
-
-
-def _figure(value: float | None, draws: Floats, *, level: float) -> Figure:
-    """Return a figure with the interval of its draws, widened where need be to hold it (see judge)."""
-    defined = draws[np.isfinite(draws)]
-    if value is None or defined.size < _MIN_DEFINED * draws.size:
-        return Figure(value, None)
-    low, high = np.percentile(defined, [50 * (1 - level), 50 * (1 + level)])
-    return Figure(value, Interval(min(float(low), value), max(float(high), value), level, "bootstrap"))
 
 
 def _draws_notice(pairs: Sequence[Pair], *, level: float, draws: int) -> list[str]:

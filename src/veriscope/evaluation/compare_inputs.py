@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from veriscope.errors import DataError
+from veriscope.evaluation.intervals import Codes, group_codes
 from veriscope.evaluation.predictions import PARQUET_NAME, PredictionTable
+from veriscope.evaluation.strata import codes_of
 from veriscope.types import DEFAULT_THRESHOLD, Threshold, preferred_name
 
 _FIGURES = ("report.json", "figures.json")  # beside a table of an evaluation, and of a run's validation
@@ -22,7 +24,6 @@ _FEW_GROUPS = 30  # below it the clustered errors, and resamples of groups, are 
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
-Codes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,11 @@ class Matched:
         """The entries' names."""
         return [entry.name for entry in self.entries]
 
+    @property
+    def base_rate(self) -> float | None:
+        """The share of fakes that all scores were corrected to; None: to none."""
+        return self.entries[0].table.meta.base_rate
+
 
 def read_entries(inputs: Sequence[str]) -> list[Entry]:
     """Return the tables named by `inputs`: each a folder or a predictions.parquet, or NAME=one of them.
@@ -83,11 +89,18 @@ def match(entries: Sequence[Entry]) -> Matched:
     """Return the rows of the tables side by side, sorted by id; only pictures that all have judged.
 
     Raises:
-        DataError: tables of different pictures, labels, data or corruptions; or no picture that all have judged.
+        DataError: tables of different pictures, labels, data, corruptions or base rates; or no picture that all have
+            judged.
 
     """
     first = entries[0]
     notices = [notice for entry in entries for notice in entry.notices]
+    rate = first.table.meta.base_rate
+    if rate is not None:
+        notices.append(
+            f"Scores are corrected to a share of fakes of {rate:.4g}, as was stated; log loss and Brier score are "
+            "weighted to it."
+        )
     for other in entries[1:]:
         _check_same(first, other)
     kept = sorted(set.intersection(*(set(entry.table.column("id")) for entry in entries)))
@@ -202,6 +215,10 @@ def _check_same(first: Entry, other: Entry) -> None:
     if ours.meta.corruption != theirs.meta.corruption:
         said = [f"'{e.name}' {e.table.meta.corruption or 'none'}" for e in (first, other)]
         raise DataError(f"the pictures were put through different corruptions: {said[0]}, {said[1]}.")
+    if ours.meta.base_rate != theirs.meta.base_rate:
+        rates = [(e.name, e.table.meta.base_rate) for e in (first, other)]
+        said = [f"'{name}' {'none' if rate is None else f'{rate:.4g}'}" for name, rate in rates]
+        raise DataError(f"the scores were corrected to different base rates: {said[0]}, {said[1]}.")
     labels = [dict(zip(t.table["id"].to_pylist(), t.table["label"].to_pylist(), strict=True)) for t in (ours, theirs)]
     missing = [sorted(set(one) - set(two)) for one, two in (labels, labels[::-1])]
     if missing[0] or missing[1]:
@@ -262,14 +279,16 @@ def _groups(entries: Sequence[Entry], rows: Sequence[Codes]) -> tuple[Codes | No
     said = []
     if any(groups != chosen for groups in named):
         said.append("The tables name different groups; the first that names any is followed.")
-    # A tuple for a picture of its own: no group's name can equal it.
-    keys = [("alone", index) if group is None else group for index, group in enumerate(chosen)]
-    known: dict[Any, int] = {}
-    codes = np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.int64)
-    if len(known) == len(codes):
+    known = group_codes(chosen)
+    if known is None:
         return None, said
+    codes = codes_of(known)
+    num_groups = int(codes.max()) + 1
+    if num_groups == 1:
+        said.append("All pictures are of one group: it says nothing of others, so there is no interval and no p.")
+        return codes, said
     said.append(
-        f"Pictures of one group count as one witness: {len(codes):,} pictures in {len(known):,} groups."
-        + (" With so few groups, intervals and p are rough." if len(known) < _FEW_GROUPS else "")
+        f"Pictures of one group count as one witness: {len(codes):,} pictures in {num_groups:,} groups."
+        + (" With so few groups, intervals and p are rough." if num_groups < _FEW_GROUPS else "")
     )
     return codes, said

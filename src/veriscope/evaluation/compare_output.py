@@ -18,10 +18,10 @@ from rich.text import Text
 from veriscope.errors import DataError, printable
 from veriscope.evaluation.compare import Comparison, Pair, compare, metric_of, p_text
 from veriscope.evaluation.compare_inputs import read_entries
-from veriscope.evaluation.figures import Figure
+from veriscope.evaluation.figures import Figure, figure_dict
 from veriscope.evaluation.metrics import METRICS
 from veriscope.evaluation.report import figure_text
-from veriscope.files import whole_or_not_at_all, write_text
+from veriscope.files import safe_cell, whole_or_not_at_all, write_text
 from veriscope.progress import say
 from veriscope.types import CLASS_NAMES
 
@@ -167,6 +167,7 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
         "groups": None if matched.groups is None else int(matched.groups.max()) + 1,
         "data": {"name": matched.entries[0].table.meta.data_name, "hash": matched.entries[0].table.meta.data_hash},
         "corruption": matched.entries[0].table.meta.corruption,
+        "base_rate": matched.base_rate,
         "notices": list(comparison.notices),
         "sentences": comparison.sentences(),
         "models": [
@@ -177,7 +178,7 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
                 "bundle_hash": standing.entry.table.meta.bundle_hash,
                 "subset": standing.entry.table.meta.subset,
                 "threshold": standing.entry.threshold.model_dump(mode="json"),
-                "metrics": {key: _figure_dict(figure) for key, figure in standing.figures.items()},
+                "metrics": {key: figure_dict(figure) for key, figure in standing.figures.items()},
             }
             for standing in comparison.standings
         ],
@@ -207,19 +208,8 @@ def csv_text(comparison: Comparison) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["model", "mark", "threshold", "pictures", *spans])
     for standing in comparison.standings:
-        found = [_figure_dict(standing.figures[key]) for key in comparison.shown]
+        found = [figure_dict(standing.figures[key]) for key in comparison.shown]
         cells = ["" if one[end] is None else one[end] for one in found for end in ("value", "low", "high")]
         name = safe_cell(standing.entry.name)
         writer.writerow([name, standing.mark, standing.entry.threshold.value, len(comparison.matched.ids), *cells])
     return text.getvalue()
-
-
-def safe_cell(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula (OWASP, CSV injection)."""
-    return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
-def _figure_dict(figure: Figure) -> dict[str, Any]:
-    low, high, method = (None, None, None) if figure.interval is None else (
-        figure.interval.low, figure.interval.high, figure.interval.method)  # fmt: skip
-    return {"value": figure.value, "low": low, "high": high, "method": method}

@@ -42,6 +42,7 @@ def render_page(comparison: Comparison) -> str:
         comparison=comparison,
         title=f"{len(matched.entries)} models on {first.data_name}",
         corruption=first.corruption,
+        base_rate=matched.base_rate,
         sentences=comparison.sentences(),
         shown=[_METRICS[key] for key in comparison.shown],
         standings=comparison.standings,

@@ -31,20 +31,23 @@ def figure(value: float | None, interval: Interval | None) -> Figure:
 def share_figure(hits: npt.NDArray[np.bool_], *, groups: Codes | None, drawn: Interval | None) -> Figure:
     """Return the share of hits with Wilson's interval; with groups, `drawn`, the cluster bootstrap's.
 
-    Where that has no spread (all right, or all wrong), Wilson's over the groups as if each were one trial: the most
-    that rows of one group can depend on each other. A single group of several rows gets no interval.
+    Where there is none, or none with a spread (all right, or all wrong), Wilson's over the groups, each all right or
+    all wrong: the most that rows of one group can depend on each other. Groups of unequal size are then worth
+    n^2 / sum n_k^2 equal ones, the number under which the share has the same variance (Kish 1965). A single
+    group of several rows gets no interval.
     """
     if hits.size == 0:
         return Figure(None, None)
     share = float(hits.mean())
     if groups is None:
         return Figure(share, wilson(int(hits.sum()), hits.size, level=LEVEL))
-    num_groups = int(np.unique(groups).size)
-    if num_groups == 1 < hits.size:
+    sizes = np.unique(groups, return_counts=True)[1]
+    if sizes.size == 1 < hits.size:
         return Figure(share, None)
     if drawn is not None and drawn.low < drawn.high:
         return figure(share, drawn)
-    return figure(share, wilson(share * num_groups, num_groups, level=LEVEL, method="wilson over groups"))
+    trials = hits.size**2 / float(np.sum(sizes**2))
+    return figure(share, wilson(share * trials, trials, level=LEVEL, method="wilson over groups"))
 
 
 def figure_dict(found: Figure) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from scipy.stats import norm
 
 from veriscope.evaluation.metrics import brier_losses, log_losses, num_allowed
-from veriscope.types import FAKE
+from veriscope.evaluation.strata import strata_of_groups
+from veriscope.types import FAKE, REAL
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -21,7 +22,7 @@ _Block = tuple[dict[str, Floats], dict[str, dict[str, Floats]]]  # values of a b
 
 _BLOCK_CELLS = 100_000  # rows x draws at a time: stays within a core's cache; 400,000 took 1.4 times longer
 _MAX_THREADS = 4  # numpy lets go of the interpreter in the long calls
-_MIN_DEFINED = 0.95  # share of draws in which a metric must be defined to get an interval
+MIN_DEFINED = 0.95  # share of draws in which a figure must be defined to get an interval, or a p
 
 Method = Literal[
     "bootstrap",
@@ -50,7 +51,7 @@ class Intervals(NamedTuple):
     at: dict[str, dict[str, Interval | None]]
 
 
-def wilson(successes: float, trials: int, *, level: float = 0.95, method: Method = "wilson") -> Interval | None:
+def wilson(successes: float, trials: float, *, level: float = 0.95, method: Method = "wilson") -> Interval | None:
     """Return Wilson's score interval of a share (Wilson 1927, eq. 4); None for no trials.
 
     Unlike the bootstrap it stays honest at the ends: 20 right of 20 gives [0.839, 1], not [1, 1].
@@ -302,19 +303,14 @@ class _Sample:
 def group_lots(fake_groups: Codes, real_groups: Codes) -> tuple[tuple[int, ...], tuple[Codes, Codes]]:
     """Return how many groups each stratum holds, and the group of each fake and each real row, numbered through them.
 
-    Strata: groups of fakes only, of real pictures only, of both. Within one, groups are numbered as they first come up,
-    so that rows which are groups of their own are drawn exactly as rows are.
+    Within a stratum groups are numbered as they first come up, so that rows which are groups of their own are drawn
+    exactly as rows are.
     """
     groups = np.concatenate([fake_groups, real_groups])
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
     is_fake = np.arange(groups.size) < fake_groups.size
-    rows = np.bincount(group)
-    fakes = np.bincount(group, weights=is_fake)
-    stratum = np.where(fakes == rows, 0, np.where(fakes == 0, 1, 2))
+    stratum = strata_of_groups(np.where(is_fake, FAKE, REAL), group)
     sizes = np.bincount(stratum, minlength=3)
-    if np.any((sizes[stratum] == 1) & (rows > 1)):
-        stratum[:] = 0
-        sizes = np.bincount(stratum, minlength=3)
     number = np.empty_like(stratum)
     number[np.lexsort((first, stratum))] = np.arange(stratum.size)
     lot = number[group]
@@ -354,13 +350,13 @@ def _or_nan(numbers: Array) -> Floats:
 
 def _percentiles(blocks: list[dict[str, Floats]], level: float, method: Method) -> dict[str, Interval | None]:
     found = {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}
-    return {key: percentile_interval(values, level, method) for key, values in found.items()}
+    return {key: middle_of_draws(values, level=level, method=method) for key, values in found.items()}
 
 
-def percentile_interval(values: Floats, level: float, method: Method) -> Interval | None:
-    """Return the percentile interval of a figure's draws; None where over 5 % of them leave it undefined."""
+def middle_of_draws(values: Floats, *, level: float, method: Method) -> Interval | None:
+    """Return between which values the middle part of the draws lies; None where too few are defined."""
     defined = values[np.isfinite(values)]
-    if defined.size < _MIN_DEFINED * values.size:
+    if defined.size < MIN_DEFINED * values.size:
         return None
     low, high = np.percentile(defined, [50 * (1 - level), 50 * (1 + level)])
     return Interval(float(low), float(high), level, method)

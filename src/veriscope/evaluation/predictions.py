@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 
 from veriscope.data.decode import PictureFacts
 from veriscope.errors import DataError
-from veriscope.files import whole_or_not_at_all
+from veriscope.files import FORMULA_STARTS, whole_or_not_at_all
 from veriscope.types import CLASS_NAMES, FAKE, REAL, Calibration, Frozen, OpenShare
 
 PARQUET_NAME = "predictions.parquet"
@@ -266,11 +266,11 @@ def _score(logit: float | None, calibration: Calibration) -> float | None:
 
 def _spreadsheet_safe(table: pa.Table) -> pa.Table:
     """Return `table` with an apostrophe before text that Excel, LibreOffice or Sheets would take for a formula
-    (OWASP, CSV injection: = + - @ tab and carriage return)."""
+    (`files.safe_cell`, of whole columns)."""
     for index, field in enumerate(table.schema):
         if field.type == pa.string():
             column = table[field.name]
-            risky = pc.match_substring_regex(column, r"^[=+\-@\t\r]")
+            risky = pc.is_in(pc.utf8_slice_codeunits(column, 0, 1), pa.array(FORMULA_STARTS))
             quoted = pc.binary_join_element_wise(pa.scalar("'"), column, "")
             table = table.set_column(index, field.name, pc.if_else(risky, quoted, column))
     return table

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from veriscope.evaluation.metrics import METRICS, brier_losses, log_losses
+from veriscope.evaluation.strata import BOTH, FAKES, REALS, only_one_group, strata_of_groups
 from veriscope.progress import tracked
-from veriscope.types import FAKE, REAL
+from veriscope.types import FAKE
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -36,13 +37,15 @@ def paired_draws(
     groups: Array | None = None,
     draws: int = 2000,
     seed: int = 42,
+    base_rate: float | None = None,
     shown: bool = False,
 ) -> dict[str, Floats]:
     """Return metric to (K, draws): its value for each of K detectors in every draw, NaN where undefined.
 
     All detectors see the same draws, so differences of columns are a paired bootstrap (Efron & Tibshirani 1993).
-    Stratified: each draw takes as many groups with fakes alone, with real pictures alone, and with both, as there are.
-    Without groups every row is its own, and the class counts stay fixed.
+    Stratified: each draw takes as many groups with fakes alone, with real pictures alone, and with both, as there are;
+    where one of these is a single group of several rows, nothing is stratified (`strata`). Without groups every row is
+    its own, and the class counts stay fixed. Several rows of one group in all: everything is undefined.
 
     Args:
         labels: (N,) of 0 and 1.
@@ -52,13 +55,16 @@ def paired_draws(
         groups: (N,) of whole numbers from 0 on, none left out.
         draws: number of resamples.
         seed: of the draws; the same seed gives the same draws on any number of cores.
+        base_rate: share of fakes that log_loss and brier are weighted to, in every draw; None: that of the draw.
         shown: whether a terminal sees a bar.
 
     """
     codes = np.arange(len(labels)) if groups is None else np.asarray(groups)
+    if only_one_group(codes):
+        return {key: np.full((len(thresholds), draws), np.nan) for key in RESAMPLED}
     strata = group_strata(np.asarray(labels), codes)
     ranked = [
-        Ranked(labels, logits, scores, threshold=threshold)
+        Ranked(labels, logits, scores, threshold=threshold, base_rate=base_rate)
         for logits, scores, threshold in zip(logits_KN, scores_KN, thresholds, strict=True)
     ]
     per_block = max(1, min(draws, _BLOCK_CELLS // max(1, len(labels))))
@@ -91,13 +97,18 @@ def draw_weights(rng: np.random.Generator, strata: Sequence[Array], draws: int) 
 class Ranked:
     """One detector's rows sorted by logit, with everything that no draw changes."""
 
-    def __init__(self, labels: Array, logits: Array, scores: Array, *, threshold: float) -> None:
+    def __init__(
+        self, labels: Array, logits: Array, scores: Array, *, threshold: float, base_rate: float | None = None
+    ) -> None:
         logit, score = np.asarray(logits, dtype=np.float64), np.asarray(scores, dtype=np.float64)
         self.order = np.argsort(logit, kind="stable")
         self.is_fake = (np.asarray(labels) == FAKE)[self.order]
         self.called = (score >= threshold)[self.order]
-        self.log_losses = log_losses(labels, score)[self.order]
-        self.brier_losses = brier_losses(labels, score)[self.order]
+        self.base_rate = base_rate
+        self.losses = {
+            "log_loss": log_losses(labels, score)[self.order],
+            "brier": brier_losses(labels, score)[self.order],
+        }
         ordered = logit[self.order]
         # Where each distinct logit begins, and the end: between these rows nothing tells pictures apart.
         self.steps = np.concatenate([[0], np.flatnonzero(np.diff(ordered)) + 1, [len(ordered)]])
@@ -110,11 +121,9 @@ class Ranked:
         num_fake, num_real = fake_below[:, -1], real_below[:, -1]
         tp = fakes[:, self.called].sum(axis=1, dtype=np.float64)
         fp = weights[:, self.called].sum(axis=1, dtype=np.float64) - tp
-        total = num_fake + num_real
         with np.errstate(invalid="ignore", divide="ignore"):
             found = {
-                "log_loss": np.einsum("dr,r->d", weights, self.log_losses) / total,
-                "brier": np.einsum("dr,r->d", weights, self.brier_losses) / total,
+                **{key: self._mean(losses, weights, fakes) for key, losses in self.losses.items()},
                 **_at_threshold(tp, fp, num_fake, num_real),
                 **_ranking(fake_below, real_below),
             }
@@ -123,14 +132,21 @@ class Ranked:
             found[key] = np.where(one_class, np.nan, found[key])
         return found
 
+    def _mean(self, losses: Floats, weights: Counts, fakes: Counts) -> Floats:
+        """Return the mean loss of each draw, at the base rate where one is stated: groups move a draw's own share."""
+        total = np.einsum("dr,r->d", weights, losses)
+        if self.base_rate is None:
+            return np.asarray(total / weights.sum(axis=1))
+        of_fakes, num_fake = np.einsum("dr,r->d", fakes, losses), fakes.sum(axis=1)
+        of_reals, num_real = total - of_fakes, weights.sum(axis=1) - num_fake
+        return np.asarray(self.base_rate * of_fakes / num_fake + (1 - self.base_rate) * of_reals / num_real)
+
 
 def group_strata(labels: Array, codes: Array) -> list[Array]:
-    """Return the groups with real pictures alone, with fakes alone and with both; what is empty is left out."""
-    num_groups = int(codes.max()) + 1 if len(codes) else 0
-    kinds = np.zeros(num_groups, dtype=np.int8)
-    kinds[codes[labels == REAL]] |= 1
-    kinds[codes[labels == FAKE]] |= 2
-    return [stratum for kind in (1, 2, 3) if (stratum := np.flatnonzero(kinds == kind)).size]
+    """Return the groups of each stratum that isn't empty."""
+    stratum = strata_of_groups(labels, codes)
+    # Real ones first: the order of the strata decides what a seed draws.
+    return [members for kind in (REALS, FAKES, BOTH) if (members := np.flatnonzero(stratum == kind)).size]
 
 
 def _sums_at(weights: Array, steps: Array) -> Floats:

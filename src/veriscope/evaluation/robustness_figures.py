@@ -25,6 +25,9 @@ DRAWS = 1000  # a grid has 51 columns; 1,000 draws move a bound by less than its
 class CellFigures:
     """One cell of the grid. Shares carry Wilson's interval, the others the paired bootstrap's; None = undefined.
 
+    With groups, `accuracy`, `flips`, `to_fake` and `to_real` carry the cluster bootstrap's as well, and the shares
+    among one class Wilson's over groups (`figures.share_figure`).
+
     `auroc_drop` and `accuracy_drop` are clean less damaged, on the same pictures. `flips` is the share of pictures
     whose verdict changes, `to_fake` and `to_real` its two directions (they add up to it); `accused` is the share of
     really real pictures that were called real and are called fake now.
@@ -119,10 +122,12 @@ def grid_figures(
     found = column_draws(
         label, rows.logits, np.concatenate([right, *flipped.values()]), groups=groups, draws=draws, seed=seed
     )
-    right_draws, *flip_draws = np.split(found.share, 4, axis=1)
+    right_draws, *parts = np.split(found.share, 4, axis=1)
+    flip_draws = dict(zip(flipped, parts, strict=True))
     areas = [auroc(label, row) for row in rows.logits]
     rights: list[float] = right.mean(axis=1).tolist()
-    per_cell = _per_cell(cells, label, rows.called, areas, found.auroc, right_draws, groups)
+    share_draws = {"accuracy": right_draws, **flip_draws}
+    per_cell = _per_cell(cells, label, rows.called, areas, found.auroc, share_draws, groups)
     weights = kind_weights(cells)
     known = None if areas[1] is None else float(np.dot(weights, np.array(areas[1:], dtype=np.float64)))
     accuracy = float(np.dot(weights, rights[1:]))
@@ -131,14 +136,14 @@ def grid_figures(
     return GridFigures(
         cells=tuple(per_cell),
         clean_auroc=drawn(areas[0], found.auroc[:, 0]),
-        clean_accuracy=share(right[0], groups=groups),
+        clean_accuracy=share(right[0], groups=groups, draws=right_draws[:, 0]),
         mean_auroc=drawn(known, mean_auroc),
         mean_accuracy=drawn(accuracy, mean_accuracy),
         auroc_drop=drawn(_less(areas[0], known), found.auroc[:, 0] - mean_auroc),
         accuracy_drop=drawn(rights[0] - accuracy, right_draws[:, 0] - mean_accuracy),
         **{
-            name: drawn(float(weights @ changed[1:].mean(axis=1)), values[:, 1:] @ weights)
-            for (name, changed), values in zip(flipped.items(), flip_draws, strict=True)
+            name: drawn(float(weights @ changed[1:].mean(axis=1)), flip_draws[name][:, 1:] @ weights)
+            for name, changed in flipped.items()
         },
         ever_flipped=share(np.asarray(flipped["flips"].any(axis=0)), groups=groups),
         ever_accused=_ever_accused(label, rows.called, groups),
@@ -154,10 +159,11 @@ def _per_cell(
     called: Bools,
     areas: list[float | None],
     area_draws: Floats,
-    right_draws: Floats,
+    share_draws: dict[str, Floats],
     groups: Codes | None,
 ) -> list[CellFigures]:
     """Return the cells' own figures; row 0 of `called`, `areas` and of the draws' columns is the clean pictures."""
+    right_draws = share_draws["accuracy"]
     drawn = partial(_drawn, method="bootstrap" if groups is None else "cluster bootstrap")
     rights: list[float] = (called == (label == FAKE)).mean(axis=1).tolist()
     return [
@@ -169,7 +175,9 @@ def _per_cell(
             level=cell.corruption.level_text,
             num_images=label.size,
             auroc=drawn(areas[index], area_draws[:, index]),
-            **_shares(label, called[0], called[index], groups),
+            **_shares(
+                label, called[0], called[index], groups, {key: own[:, index] for key, own in share_draws.items()}
+            ),
             auroc_drop=drawn(_less(areas[0], areas[index]), area_draws[:, 0] - area_draws[:, index]),
             accuracy_drop=drawn(rights[0] - rights[index], right_draws[:, 0] - right_draws[:, index]),
         )
@@ -215,30 +223,42 @@ def gap_figures(
         raw_auroc=drawn(before, found.auroc[:, 0]),
         aligned_auroc=drawn(after, found.auroc[:, 1]),
         auroc_gap=drawn(_less(before, after), found.auroc[:, 0] - found.auroc[:, 1]),
-        raw_accuracy=share(right[0], groups=groups),
-        aligned_accuracy=share(right[1], groups=groups),
+        raw_accuracy=share(right[0], groups=groups, draws=found.share[:, 0]),
+        aligned_accuracy=share(right[1], groups=groups, draws=found.share[:, 1]),
         accuracy_gap=drawn(float(right[0].mean() - right[1].mean()), found.share[:, 0] - found.share[:, 1]),
     )
 
 
-def share(hits: Bools, *, groups: Codes | None) -> Figure:
-    """Return the share of hits with Wilson's interval, over the groups where there are any; undefined for none."""
-    return share_figure(hits, groups=groups, drawn=None)
+def share(hits: Bools, *, groups: Codes | None, draws: Floats | None = None) -> Figure:
+    """Return the share of hits with Wilson's interval; undefined for none.
+
+    With groups the cluster bootstrap's, from `draws`, the share in each draw of groups; without them Wilson's over the
+    groups.
+    """
+    if groups is None or draws is None or hits.size == 0:
+        return share_figure(hits, groups=groups, drawn=None)
+    drawn = percentile_interval(draws, float(hits.mean()), level=LEVEL, method="cluster bootstrap")
+    return share_figure(hits, groups=groups, drawn=drawn)
 
 
-def _shares(label: npt.NDArray[Any], before: Bools, after: Bools, groups: Codes | None) -> dict[str, Figure]:
+def _shares(
+    label: npt.NDArray[Any], before: Bools, after: Bools, groups: Codes | None, draws: dict[str, Floats]
+) -> dict[str, Figure]:
     fake = label == FAKE
+    whole = {
+        "accuracy": after == fake,
+        "flips": before != after,
+        "to_fake": ~before & after,
+        "to_real": before & ~after,
+    }
 
     def among(rows: Bools, hits: Bools) -> Figure:
         return share(hits[rows], groups=None if groups is None else groups[rows])
 
     return {
-        "accuracy": share(after == fake, groups=groups),
+        **{key: share(hits, groups=groups, draws=draws[key]) for key, hits in whole.items()},
         "recall": among(fake, after),
         "specificity": among(~fake, ~after),
-        "flips": share(before != after, groups=groups),
-        "to_fake": share(~before & after, groups=groups),
-        "to_real": share(before & ~after, groups=groups),
         "accused": among(~fake, ~before & after),
     }
 

@@ -266,12 +266,18 @@ def _notes(found: Robustness) -> list[str]:
             f"{found.num_left_out:,} pictures are left out: the network returned no number for them under some damage."
         )
     if found.grid is not None:
-        notes.append(
-            "Means count every kind alike and leave out the pictures as they are. Shares carry Wilson's interval; "
-            f"AUROC, means and what is lost a bootstrap of {found.grid.draws:,} draws in which all columns see the "
-            "same pictures."
-        )
+        notes.append("Means count every kind alike and leave out the pictures as they are. " + _intervals(found.grid))
     return notes
+
+
+def _intervals(grid: GridFigures) -> str:
+    span, draws = grid.mean_accuracy.interval, f"a bootstrap of {grid.draws:,} draws in which all columns see the same"
+    if span is not None and span.method == "cluster bootstrap":
+        return (
+            f"AUROC, accuracy, changed verdicts, means and what is lost carry the interval of {draws} groups of "
+            "pictures; the shares of one class alone, and of pictures changed at least once, Wilson's over the groups."
+        )
+    return f"Shares carry Wilson's interval; AUROC, means and what is lost {draws} pictures."
 
 
 def _mean(figures: list[Figure]) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from veriscope.evaluation.figures import LEVEL, Figure, share_figure
-from veriscope.evaluation.intervals import Codes, Interval, draw_counts, group_lots, percentile_interval
+from veriscope.evaluation.intervals import Codes, Interval, draw_counts, group_lots, middle_of_draws
 from veriscope.types import FAKE
 
 Array = npt.NDArray[Any]
@@ -78,6 +78,6 @@ def drawn_shares(
     with np.errstate(invalid="ignore"):
         values_DS = sums_DC[:, ::2] / sums_DC[:, 1::2]
     return {
-        name: percentile_interval(values_DS[:, column], level, "cluster bootstrap")
+        name: middle_of_draws(values_DS[:, column], level=level, method="cluster bootstrap")
         for column, name in enumerate(shares)
     }

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom, norm, rankdata
 
+from veriscope.evaluation.intervals import MIN_DEFINED
+from veriscope.evaluation.strata import codes_of
 from veriscope.types import FAKE
 
 Array = npt.NDArray[Any]
@@ -21,7 +23,6 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _NO_SPREAD = 1e-12  # a standard error below it is rounding
-_MIN_DEFINED = 0.95  # share of draws in which a difference must be defined
 
 
 class PairTest(NamedTuple):
@@ -141,8 +142,9 @@ def mcnemar_test(
     who recommend it: the exact p without the halving is too large, the chi-square needs many pictures). The interval is
     Wald's with Laplace's adjustment (Bonett & Price 2012).
 
-    With `groups`, where some hold several rows, the chi-square for clusters: (sum d)^2 / sum d^2 with d a group's
-    b - c (Durkalski et al. 2003), and an interval from the spread of d.
+    With `groups`, where some hold several rows, Obuchowski's test of two shares (1998): with d a group's b - c, K
+    groups, and the variance of both shares about what they have in common, its chi-square comes down to
+    (K - 1) / K (sum d)^2 / sum d^2. The interval is from the spread of d about its mean.
 
     Args:
         first_right: (N,) of booleans, which verdicts of the first are right.
@@ -180,7 +182,7 @@ def bootstrap_test(difference: float, draws: Floats, *, level: float = 0.95) -> 
 
     """
     defined = draws[np.isfinite(draws)]
-    if defined.size < _MIN_DEFINED * draws.size or not math.isfinite(difference):
+    if defined.size < MIN_DEFINED * draws.size or not math.isfinite(difference):
         return PairTest(difference, None, None, None, "paired bootstrap")
     tails = min(int(np.sum(defined <= 0)), int(np.sum(defined >= 0)))
     low, high = np.percentile(defined, [50 * (1 - level), 50 * (1 + level)])
@@ -206,17 +208,17 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 def _clustered_mcnemar(first: Bools, second: Bools, groups: Array, *, level: float) -> PairTest:
     gains = first.astype(np.float64) - second.astype(np.float64)
-    codes = np.unique(groups, return_inverse=True)[1]
+    codes = codes_of(groups)
     num_groups = int(codes.max()) + 1
     by_group = np.bincount(codes, weights=gains)
-    squares = float(np.sum(by_group**2))
-    z = float(by_group.sum()) / math.sqrt(squares) if squares else 0.0
     difference = float(gains.mean())
+    method = "McNemar for groups"
+    if num_groups == 1:
+        return PairTest(difference, None, None, None, method)
+    squares = _unbiased(float(by_group @ by_group), num_groups)
+    z = float(by_group.sum()) / math.sqrt(squares) if squares else 0.0
     gaps = by_group - difference * np.bincount(codes)
     error = math.sqrt(_unbiased(float(gaps @ gaps), num_groups)) / len(first)
-    method = "McNemar for groups"
-    if math.isnan(error):
-        return PairTest(difference, None, None, None, method)
     return _normal_test(difference, error, level=level, method=method)._replace(p=float(2 * norm.sf(abs(z))))
 
 

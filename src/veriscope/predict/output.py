@@ -16,14 +16,12 @@ from rich.text import Text
 from veriscope.bundle.bundle import Bundle
 from veriscope.bundle.terms import Terms
 from veriscope.errors import DataError, printable
-from veriscope.files import whole_or_not_at_all
+from veriscope.files import safe_cell, whole_or_not_at_all
 from veriscope.types import CLASS_MAP_TEXT, Threshold, UnsureBand, Verdict
 
 Format = Literal["table", "lines", "json", "csv"]
 COLUMNS = ("path", "verdict", "score", "logit", "threshold", "error", "unsure_because", "ood")
 COLOURS = {"real": "green", "fake": "red", "unsure": "yellow", None: "magenta"}
-# Excel, LibreOffice and Google Sheets run a cell that begins so as a formula (OWASP, "CSV injection").
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def write_verdicts(
@@ -89,10 +87,8 @@ def footer(
     return printable(" ".join([*lines, *bundle.notices]))
 
 
-def safe_cell(text: str) -> str:
-    """Return a text cell that no spreadsheet takes for a formula."""
-    shown = printable(text)
-    return "'" + shown if text.startswith(FORMULA_STARTS) else shown
+def _cell(text: str) -> str:
+    return printable(safe_cell(text))
 
 
 def _word(verdict: Verdict) -> str:
@@ -123,11 +119,11 @@ def _write_csv(verdicts: Iterable[Verdict], stream: TextIO) -> None:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
     for verdict in verdicts:
-        error = "" if verdict.error is None else safe_cell(verdict.error)
+        error = "" if verdict.error is None else _cell(verdict.error)
         figures = ("" if verdict.score is None else verdict.score, "" if verdict.logit is None else verdict.logit)
         strange = "" if verdict.ood is None else round(verdict.ood, 6)
-        reason = "" if verdict.unsure_because is None else safe_cell(verdict.unsure_because)
-        writer.writerow([safe_cell(verdict.path), _word(verdict), *figures, verdict.threshold, error, reason, strange])
+        reason = "" if verdict.unsure_because is None else _cell(verdict.unsure_because)
+        writer.writerow([_cell(verdict.path), _word(verdict), *figures, verdict.threshold, error, reason, strange])
 
 
 def _write_json(

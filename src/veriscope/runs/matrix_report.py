@@ -13,7 +13,7 @@ from rich.text import Text
 
 from veriscope.evaluation.metrics import UNDEFINED
 from veriscope.evaluation.plots import save_png
-from veriscope.files import write_text
+from veriscope.files import safe_cell, write_text
 from veriscope.progress import say
 from veriscope.provenance import collect, source_commit
 from veriscope.runs.matrix_page import matrix_page
@@ -103,7 +103,8 @@ def matrix_csv(matrix: Matrix, folder: Path) -> str:
     names = dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row)
     writer = csv.DictWriter(text, list(names), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow({key: safe_cell(value) if isinstance(value, str) else value for key, value in row.items()})
     return text.getvalue()
 
 

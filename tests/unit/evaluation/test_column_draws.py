@@ -104,3 +104,16 @@ def test_whole_groups_are_drawn_as_the_other_intervals_draw_them():
     other = bootstrap_intervals(labels, logits[0], scores, thresholds={}, groups=groups, draws=2000, seed=1)
     own = percentile_interval(found.auroc[:, 0], roc_auc_score(labels, logits[0]), level=0.95)
     assert (own.low, own.high) == pytest.approx((other.free["auroc"].low, other.free["auroc"].high), abs=0.03)
+
+
+def test_one_group_gives_no_draws_and_a_lone_group_of_a_class_is_no_stratum():
+    labels, logits, right = sample()
+    found = column_draws(labels, logits, right, groups=np.zeros(labels.size, dtype=np.int64), draws=50, seed=0)
+    assert np.isnan(found.auroc).all()
+    assert np.isnan(found.share).all()
+    assert percentile_interval(found.share[:, 0], 0.5, level=0.95) is None
+    one_real = np.where(labels == 0, 0, np.arange(labels.size))
+    found = column_draws(labels, logits, right, groups=one_real, draws=400, seed=0)
+    assert 0.3 < np.mean(np.isnan(found.auroc[:, 0])) < 0.45, "0.37 of the draws hold no real picture"
+    specificity = column_draws(labels, logits, right[:, :] & (labels == 0), groups=one_real, draws=400, seed=0).share
+    assert specificity.std() > 0.1, "the one video comes up never, once or more often"

@@ -150,6 +150,45 @@ def test_groups_count_as_one_witness(tmp_path):
     assert {p.metric: p.test.method for p in found.pairs}["accuracy"] == "McNemar for groups"
 
 
+def test_all_pictures_of_one_group_give_neither_interval_nor_p(tmp_path):
+    inputs = [write(tmp_path / f"m{i}", logits_of(i, noise=i), groups=["she"] * SIZE) for i in (1, 2)]
+    found = compare(read_entries(inputs), draws=200)
+    assert {pair.test[1:4] for pair in found.pairs} == {(None, None, None)}
+    assert {figure.interval for s in found.standings for figure in s.figures.values()} == {None}
+    assert "All pictures are of one group: it says nothing of others" in found.notices[-1]
+    assert "all of one group" in found.sentences()[0]
+
+
+def test_groups_are_named_in_the_method_of_every_interval(tmp_path):
+    groups = [f"person {i // 4}" for i in range(SIZE)]
+    inputs = [write(tmp_path / f"m{i}", logits_of(i, noise=1.0), groups=groups) for i in (1, 2)]
+    figures = compare(read_entries(inputs), draws=200).standings[0].figures
+    assert {figure.interval.method for figure in figures.values()} == {"cluster bootstrap"}
+
+
+def test_a_base_rate_weighs_the_losses_and_is_said(tmp_path, capsys, good):
+    rate = {"base_rate": 0.01}
+    inputs = [write(tmp_path / f"m{i}", logits_of(i, noise=1.0), meta={**rate, "bundle_hash": str(i)}) for i in (1, 2)]
+    out = tmp_path / "out"
+    assert main(["compare", *inputs, "--draws", "200", "--out", str(out)]) == 0
+    assert "corrected to a share of fakes of 0.01" in " ".join(capsys.readouterr().out.split())
+    content = json.loads((out / "compare.json").read_text())
+    assert content["base_rate"] == 0.01
+    assert any("0.01" in text for text in content["notices"])
+    assert "share of fakes of <strong>0.01</strong>" in (out / "compare.html").read_text()
+    by_name = {model["name"]: model["metrics"] for model in content["models"]}
+    weights = np.where(truth() == 1, 0.01, 0.99)
+    for i in (1, 2):
+        scores = expit(np.float32(logits_of(i, noise=1.0)).astype(float))
+        brier = brier_score_loss(truth(), scores, sample_weight=weights)
+        found = by_name[f"m{i}"]["brier"]
+        assert found["value"] == pytest.approx(brier)
+        assert 0.6 * brier < found["low"] < brier < found["high"] < 1.5 * brier
+        assert by_name[f"m{i}"]["log_loss"]["value"] == pytest.approx(log_loss(truth(), scores, sample_weight=weights))
+    err = refused([good, inputs[0]], capsys)
+    assert "corrected to different base rates: 'good' none, 'm1' 0.01" in err
+
+
 def refused(inputs, capsys, *more):
     assert main(["compare", *inputs, "--draws", "100", *more]) == 2
     out, err = capsys.readouterr()

@@ -143,6 +143,24 @@ def test_shares_over_groups_keep_an_honest_width_where_all_are_right():
     assert share_figure(np.ones(0, bool), groups=None, drawn=None) == (None, None)
 
 
+@pytest.mark.parametrize("share", [0.8, 0.93])
+def test_wilson_over_groups_of_unequal_size_covers_the_truth(share):
+    """Groups all right or all wrong, most rows in a few of them: so many groups are worth fewer equal ones."""
+    sizes = np.array([100] * 6 + [30] * 10 + [2] * 60)
+    groups = np.repeat(np.arange(sizes.size), sizes)
+    effective = sizes.sum() ** 2 / np.sum(sizes**2)  # 15 of 76; Kish 1965
+    rng = np.random.default_rng(0)
+    inside = inside_counted = 0
+    for _ in range(400):
+        hits = np.repeat(rng.random(sizes.size) < share, sizes)
+        found = share_figure(hits, groups=groups, drawn=None).interval
+        inside += found.low <= share <= found.high
+        by_count = wilson(hits.mean() * sizes.size, sizes.size)
+        inside_counted += by_count.low <= share <= by_count.high
+    assert inside >= 0.92 * 400, effective
+    assert inside_counted <= 0.75 * 400, "as if all groups were alike in size"
+
+
 def test_frames_of_a_video_widen_every_interval_and_few_videos_are_said():
     rng = np.random.default_rng(3)
     labels = np.repeat(np.arange(10) % 2, 60)

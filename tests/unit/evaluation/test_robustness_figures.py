@@ -179,3 +179,30 @@ def test_flips_are_said_to_be_at_the_threshold():
     section = robustness_section(result(figures()))
     assert "called fake or real at the threshold, unsure left aside" in section.sentences[1]
     assert any("unsure" in note for note in section.notes)
+
+
+def test_shares_carry_the_cluster_bootstraps_interval_where_pictures_have_groups():
+    """Eight frames a video, as alike as frames are: as wide as drawing videos makes it, and named so."""
+    rng = np.random.default_rng(5)
+    labels = np.repeat([0, 1], 160)
+    groups = np.arange(320) // 8
+    clean = np.repeat(rng.normal(0, 1, 40), 8)[None] + 1.5 * labels - 0.75
+    damaged = np.stack([clean[0] + np.repeat(rng.normal(0, 0.8, 40), 8) for _ in CELLS])
+    kept = {"labels": labels, "draws": 400, "seed": 0}
+    sets = {"clean": Treated(clean, clean > 0), "damaged": Treated(damaged, damaged > 0)}
+    found = grid_figures(CELLS, groups=groups, **sets, **kept)
+    alone = grid_figures(CELLS, **sets, **kept)
+    flips = (damaged[2] > 0) != (clean[0] > 0)
+    by_video = flips.reshape(40, 8).mean(axis=1)
+    drawn = [np.mean([rng.choice(part, 20).mean() for part in (by_video[:20], by_video[20:])]) for _ in range(2000)]
+    own = found.cells[2].flips.interval
+    assert (own.low, own.high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])), abs=0.03)
+    for name in ("accuracy", "flips", "to_fake", "to_real"):
+        wide, narrow = (getattr(grid.cells[2], name).interval for grid in (found, alone))
+        assert (wide.method, narrow.method) == ("cluster bootstrap", "wilson"), name
+        assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low), name
+    assert found.clean_accuracy.interval.method == "cluster bootstrap"
+    assert found.cells[2].recall.interval.method == "wilson over groups"
+    aligned = Treated(damaged[:1], damaged[:1] > 0)
+    gap = gap_figures(labels, raw=sets["clean"], aligned=aligned, groups=groups, draws=200, seed=0)
+    assert {gap.raw_accuracy.interval.method, gap.aligned_accuracy.interval.method} == {"cluster bootstrap"}

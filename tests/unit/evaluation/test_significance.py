@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from scipy.stats import binomtest, bootstrap, chi2, norm
 
+from veriscope.evaluation.intervals import bootstrap_intervals
 from veriscope.evaluation.metrics import auroc, compute_metrics
-from veriscope.evaluation.resample import RESAMPLED, Ranked, draw_weights, paired_draws
+from veriscope.evaluation.resample import RESAMPLED, Ranked, draw_weights, group_strata, paired_draws
 from veriscope.evaluation.significance import bootstrap_test, delong_areas, delong_test, holm, mcnemar_test
 
 # DeLong, DeLong & Clarke-Pearson 1988: 43 patients with ovarian cancer whose three tests are known: albumin, total
@@ -144,7 +145,7 @@ def test_mcnemar_for_groups_is_the_chi_square_of_group_sums():
     groups = np.array([0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 3, *range(4, 13)])
     sums = [3, 3, 2, 1 - 2]  # of first less second
     found = mcnemar_test(first, second, groups=groups)
-    z_squared = sum(sums) ** 2 / sum(value**2 for value in sums)
+    z_squared = 12 / 13 * sum(sums) ** 2 / sum(value**2 for value in sums)  # 13 groups
     assert found.method == "McNemar for groups"
     assert found.p == pytest.approx(2 * norm.sf(z_squared**0.5))
     assert mcnemar_test(first, second, groups=np.arange(20)) == mcnemar_test(first, second)
@@ -296,3 +297,87 @@ def test_groups_keep_the_tests_honest():
     shares = {key: share_below(p_values) for key, p_values in found.items()}
     assert all(0.015 <= shares[key] <= 0.1 for key in ("delong", "mcnemar", "brier")), shares
     assert min(shares["delong blind"], shares["mcnemar blind"]) > 0.2, shares
+
+
+def with_few_groups(kind):
+    """Return 60 pictures whose groups leave little to draw: all in one, or all the real ones in one."""
+    labels, logits = two_models(11, 60, digits=6)
+    return labels, logits, np.zeros(60, int) if kind == "one" else np.where(labels == 0, 0, np.cumsum(labels))
+
+
+def test_one_group_in_all_says_nothing_of_others():
+    labels, logits, groups = with_few_groups("one")
+    draws = paired_draws(labels, logits, expit(logits), thresholds=(0.5, 0.5), groups=groups, draws=200)
+    for key in RESAMPLED:
+        assert np.isnan(draws[key]).all(), key
+        assert bootstrap_test(0.1, draws[key][0] - draws[key][1])[1:4] == (None, None, None), key
+
+
+def test_a_stratum_of_one_group_is_not_drawn_the_same_every_time():
+    """All real pictures from one video: specificity is unknown, and what both classes give varies with the video."""
+    labels, logits, groups = with_few_groups("one real")
+    scores = expit(logits)
+    draws = paired_draws(labels, logits, scores, thresholds=(0.5, 0.5), groups=groups, draws=400)
+    assert 0.2 < np.mean(np.isnan(draws["specificity"])) < 0.5, "a draw without the video, 0.37 of them"
+    assert bootstrap_test(0.1, draws["specificity"][0] - draws["specificity"][1]).p is None
+    assert np.nanstd(draws["accuracy"][0]) > 0.07
+    alone = bootstrap_intervals(labels, logits[0], scores[0], thresholds={"t": 0.5}, groups=groups, draws=400)
+    low, high = np.percentile(draws["accuracy"][0], [2.5, 97.5])
+    assert (low, high) == pytest.approx(tuple(alone.at["t"]["accuracy"][:2]), abs=0.06), "as the other intervals draw"
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 1)), min_size=1, max_size=25))
+@settings(max_examples=60, deadline=None)
+def test_strata_never_hold_a_single_group_of_several_rows_beside_others(rows):
+    codes = np.unique([code for code, _ in rows], return_inverse=True)[1]
+    labels = np.array([label for _, label in rows])
+    strata = group_strata(labels, codes)
+    assert sorted(np.concatenate(strata).tolist()) == sorted(set(codes.tolist()))
+    if len(strata) == 1:
+        return
+    for stratum in strata:
+        assert len(stratum) > 1 or np.sum(codes == stratum[0]) == 1
+        assert len({tuple(np.unique(labels[codes == group])) for group in stratum}) == 1, "of one kind"
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_paired_draws_weigh_the_losses_to_the_base_rate(grouped):
+    labels, logits = two_models(2, 120, digits=6)
+    groups = np.random.default_rng(0).permutation(np.arange(120) // 3) if grouped else None
+    scores = expit(logits)
+    kept = {"thresholds": (0.5, 0.6), "groups": groups, "draws": 40, "seed": 5}
+    found = paired_draws(labels, logits, scores, base_rate=0.02, **kept)
+    plain = paired_draws(labels, logits, scores, **kept)
+    for key in RESAMPLED:
+        assert np.array_equal(found[key], plain[key]) == (key not in ("log_loss", "brier")), key
+    weights = np.random.default_rng(0).integers(0, 4, (6, 120)).astype(np.int32)
+    drawn = Ranked(labels, logits[0], scores[0], threshold=0.5, base_rate=0.02).metrics(weights)
+    for draw, counts in enumerate(weights):
+        rows = np.repeat(np.arange(120), counts)
+        expected = compute_metrics(labels[rows], scores[0][rows], threshold=0.5, base_rate=0.02)
+        assert drawn["brier"][draw] == pytest.approx(expected["brier"])
+        assert drawn["log_loss"][draw] == pytest.approx(expected["log_loss"])
+
+
+def obuchowski_by_definition(first, second, groups):
+    """Two marginal shares and their covariance over clusters, both about the pooled share (Obuchowski 1998)."""
+    names = np.unique(groups)
+    hits = np.array([[np.sum(one[groups == name]) for name in names] for one in (first, second)], dtype=float)
+    sizes = np.array([np.sum(groups == name) for name in names])
+    shares, pooled = hits.sum(axis=1) / sizes.sum(), hits.sum() / (2 * sizes.sum())
+    gaps = hits - sizes * pooled
+    covariance = gaps @ gaps.T * len(names) / (len(names) - 1) / sizes.sum() ** 2
+    return (shares[0] - shares[1]) ** 2 / (covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+
+
+@given(st.integers(0, 10_000), st.integers(2, 12))
+@settings(max_examples=40, deadline=None)
+def test_mcnemar_for_groups_is_obuchowskis_test_of_two_shares(seed, num_groups):
+    rng = np.random.default_rng(seed)
+    groups = np.concatenate([np.arange(num_groups), rng.integers(0, num_groups, 30)])
+    first, second = rng.random((2, len(groups))) < np.array([[0.8], [0.6]])
+    found = mcnemar_test(first, second, groups=groups)
+    if np.any(np.bincount(groups, weights=first.astype(float) - second)):
+        assert found.p == pytest.approx(chi2.sf(obuchowski_by_definition(first, second, groups), 1))
+    else:
+        assert found.p == 1.0

@@ -10,9 +10,10 @@ from tests.helpers.bundles import tiny_bundle
 
 from veriscope.bundle.scorer import Scored
 from veriscope.errors import DataError
+from veriscope.files import safe_cell
 from veriscope.predict import collect_images
 from veriscope.predict.images import to_verdict
-from veriscope.predict.output import footer, open_output, printable, safe_cell, write_verdicts
+from veriscope.predict.output import footer, open_output, printable, write_verdicts
 from veriscope.types import Threshold, Verdict
 
 THRESHOLD = Threshold(value=0.4, rule="best balanced accuracy", chosen_on="val")

@@ -19,7 +19,7 @@ from veriscope.runs.evaluations import Evaluated, evaluation_key, read_evaluatio
 from veriscope.runs.matrix import cell_of, make_room, matrix_of
 from veriscope.runs.matrix_picture import cell_colour, matrix_picture
 from veriscope.runs.matrix_plan import plan_cells, read_columns, read_rows
-from veriscope.runs.matrix_report import terminal_table
+from veriscope.runs.matrix_report import matrix_csv, terminal_table
 from veriscope.runs.matrix_table import Matrix, MatrixCell, labelled, sentences, summary
 
 METRICS = ("auroc", "ap", "accuracy", "balanced_accuracy")
@@ -141,6 +141,12 @@ def test_names_in_the_page_are_escaped(tmp_path: Path) -> None:
     page = (output / "matrix.html").read_text()
     assert "<b>x</b>" not in page
     assert "undefined" in page
+
+
+def test_names_in_the_table_are_no_formulas(tmp_path: Path) -> None:
+    write_evaluation(tmp_path / "a", trained="=cmd()", tested="@b", auroc=0.9)
+    (row,) = csv.DictReader(matrix_csv(read(tmp_path), tmp_path).splitlines())
+    assert (row["trained_on"], row["tested_on"], row["auroc"]) == ("'=cmd()", "'@b", "0.9")
 
 
 def test_two_of_one_cell_and_other_kinds_are_refused(tmp_path: Path) -> None:

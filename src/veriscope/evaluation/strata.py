@@ -1,0 +1,43 @@
+"""Which groups of rows are drawn from which pot: what all bootstraps here have in common."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from veriscope.types import FAKE
+
+Array = npt.NDArray[Any]
+Codes = npt.NDArray[np.int64]
+
+FAKES, REALS, BOTH = 0, 1, 2  # what the groups of a stratum hold
+
+
+def codes_of(groups: Codes) -> Codes:
+    """Return the groups' numbers in the same order, (N,): from 0 on, none left out."""
+    return np.asarray(np.unique(groups, return_inverse=True)[1], dtype=np.int64)
+
+
+def strata_of_groups(labels: Array, codes: Codes) -> Codes:
+    """Return the stratum of each group, (G,): FAKES, REALS or BOTH; all the same where these can't be kept apart.
+
+    A group of several rows that is alone in its stratum would come up once in every draw, and what its rows have in
+    common would count as certain. Where there is one, nothing is stratified.
+
+    Args:
+        labels: (N,) of 0 and 1.
+        codes: (N,) the group of each row, from 0 on, none left out.
+
+    """
+    rows = np.bincount(codes)
+    fakes = np.bincount(codes, weights=np.asarray(labels) == FAKE)
+    stratum = np.where(fakes == rows, FAKES, np.where(fakes == 0, REALS, BOTH))
+    sizes = np.bincount(stratum, minlength=3)
+    if np.any((sizes[stratum] == 1) & (rows > 1)):
+        stratum[:] = FAKES
+    return stratum
+
+
+def only_one_group(codes: Codes) -> bool:
+    """Return whether several rows are all of one group: every draw is the sample itself, and says nothing of others."""
+    return bool(codes.size > 1 and codes.max() == 0)
