@@ -62,8 +62,8 @@ def test_a_crash_closes_the_wandb_run_as_failed(train: Train, tmp_path: Path) ->
             "trainer.gradient_clip_norm=null",
             f"++paths.run_dir={run_dir}",
         )
-    exits = [record.exit.exit_code for record in wandb_records(run_dir) if record.HasField("exit")]
-    assert exits == [1]
+    wait_for(lambda: any(record.HasField("exit") for record in wandb_records(run_dir)))  # by W&B's own process
+    assert [record.exit.exit_code for record in wandb_records(run_dir) if record.HasField("exit")] == [1]
 
 
 def test_tensorboard_files_hold_the_curves(train: Train) -> None:

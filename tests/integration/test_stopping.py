@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.helpers.wandb_files import wait_for, wandb_records
 from tests.integration.runs import ROOT, Train, command, history
 
 from veriscope.errors import RunError
@@ -56,8 +57,7 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(
     with folder.locked():
         pass
     if "logger=wandb" in words:
-        from tests.integration.test_loggers import wandb_records
-
+        wait_for(lambda: any(record.HasField("exit") for record in wandb_records(run_dir)))
         assert [record.exit.exit_code for record in wandb_records(run_dir) if record.HasField("exit")] == [1]
 
 
