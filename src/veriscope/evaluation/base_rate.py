@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from veriscope.evaluation.figures import LEVEL, Figure, figure, figure_dict
+from veriscope.evaluation.figures import LEVEL, Figure, figure, figure_dict, interval_over_groups
 from veriscope.evaluation.intervals import Codes, Interval, Method, wilson
 from veriscope.evaluation.metrics import Confusion
 from veriscope.evaluation.shares import DRAWS, drawn_shares
@@ -70,7 +70,7 @@ def group_rates(
 ) -> dict[str, Rates]:
     """Return threshold's name to the intervals of recall and false alarms over draws of whole groups.
 
-    Where the draws have no spread it is Wilson's over groups, as if each were one trial (figures.share_figure).
+    Where the draws have no spread it is Wilson's over groups (figures.interval_over_groups).
     """
     fake = np.asarray(labels) == FAKE
     found = {}
@@ -78,18 +78,13 @@ def group_rates(
         called = np.asarray(scores) >= threshold
         shares = {"recall": (called, fake), "alarms": (called, ~fake)}
         drawn = drawn_shares(labels, shares, groups=groups, draws=draws, seed=seed, level=_EACH)
-        found[name] = Rates(*(_span(called[rows], groups[rows], drawn[key]) for key, (_, rows) in shares.items()))
+        found[name] = Rates(
+            *(
+                interval_over_groups(called[rows], groups=groups[rows], drawn=drawn[key], level=_EACH)
+                for key, (_, rows) in shares.items()
+            )
+        )
     return found
-
-
-def _span(hits: npt.NDArray[np.bool_], groups: Codes, drawn: Interval | None) -> Interval | None:
-    sizes = np.unique(groups, return_counts=True)[1]
-    if hits.size == 0 or sizes.size == 1 < hits.size:
-        return None
-    if drawn is not None and drawn.low < drawn.high:
-        return drawn
-    trials = hits.size**2 / float(np.sum(sizes**2))  # Kish 1965
-    return wilson(float(hits.mean()) * trials, trials, level=_EACH, method="wilson over groups")
 
 
 def _figures(rate: float, counts: Confusion, rates: Rates | None) -> RateFigures:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from veriscope.evaluation.figures import figure
 from veriscope.evaluation.intervals import Codes, Interval, Method, middle_of_draws
 from veriscope.evaluation.resample import draw_weights, group_strata
-from veriscope.evaluation.strata import codes_of, only_one_group
+from veriscope.evaluation.strata import codes_of, draw_blocks, only_one_group
 from veriscope.types import FAKE
 
 Floats = npt.NDArray[np.float64]
@@ -58,10 +58,8 @@ def column_draws(
     strata = group_strata(np.asarray(labels), codes)
     ranks = [_Ranks(row[fakes], row[reals]) for row in logits_CN]
     hits_NC = hits_CN.T.astype(np.float64)
-    per_block = max(1, min(draws, _BLOCK_CELLS // max(1, fake.size)))
-    sizes = [min(per_block, draws - start) for start in range(0, draws, per_block)]
     areas, shares = [], []
-    for size, stream in zip(sizes, np.random.SeedSequence(seed).spawn(len(sizes)), strict=True):
+    for size, stream in draw_blocks(draws, width=fake.size, cells=_BLOCK_CELLS, seed=seed):
         counts = draw_weights(np.random.default_rng(stream), strata, size)[:, codes]
         of_fakes, of_reals, weights = counts[:, fakes], counts[:, reals], counts.astype(np.float64)
         areas.append(np.stack([rank.auroc(of_fakes, of_reals) for rank in ranks], axis=1))

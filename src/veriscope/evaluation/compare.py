@@ -303,7 +303,8 @@ def _figures(
         for key, own in draws.items()
     }
     if matched.groups is None:
-        hits = int(_right(matched)[number].sum())
+        called = matched.scores[number] >= matched.entries[number].threshold.value
+        hits = int(np.sum(called == (matched.labels == FAKE)))
         found["accuracy"] = Figure(values["accuracy"], wilson(hits, len(matched.ids), level=level))
     return found
 

@@ -13,13 +13,12 @@ import numpy.typing as npt
 
 from veriscope.errors import DataError
 from veriscope.evaluation.intervals import Codes, group_codes
-from veriscope.evaluation.predictions import PARQUET_NAME, PredictionTable
+from veriscope.evaluation.predictions import PARQUET_NAME, PredictionTable, some
 from veriscope.evaluation.strata import codes_of
 from veriscope.types import DEFAULT_THRESHOLD, Threshold, preferred_name
 
 _FIGURES = ("report.json", "figures.json")  # beside a table of an evaluation, and of a run's validation
 _VALIDATION = "validation"
-_NUM_NAMED = 3  # how many ids an error names
 _FEW_GROUPS = 30  # below it the clustered errors, and resamples of groups, are rough
 
 Floats = npt.NDArray[np.float64]
@@ -223,7 +222,7 @@ def _check_same(first: Entry, other: Entry) -> None:
     missing = [sorted(set(one) - set(two)) for one, two in (labels, labels[::-1])]
     if missing[0] or missing[1]:
         parts = [
-            f"{len(ids):,} only in '{entry.name}' ({_some(ids)})"
+            f"{len(ids):,} only in '{entry.name}' ({some(ids)})"
             for entry, ids in zip((first, other), missing, strict=True)
             if ids
         ]
@@ -234,7 +233,7 @@ def _check_same(first: Entry, other: Entry) -> None:
     differ = sorted(key for key, label in labels[0].items() if label != labels[1][key])
     if differ:
         raise DataError(
-            f"'{first.name}' and '{other.name}' label {len(differ):,} pictures differently: {_some(differ)}. "
+            f"'{first.name}' and '{other.name}' label {len(differ):,} pictures differently: {some(differ)}. "
             "Evaluate both with the same class map."
         )
     hashes = [table.meta.data_hash for table in (ours, theirs)]
@@ -244,10 +243,6 @@ def _check_same(first: Entry, other: Entry) -> None:
             f"{str(hashes[0])[:12]}, {str(hashes[1])[:12]}): other pictures under the same names, or other groups. "
             "Evaluate both anew on the same data."
         )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names[:_NUM_NAMED]) + (", ..." if len(names) > _NUM_NAMED else "")
 
 
 def _same_models(entries: Sequence[Entry]) -> list[str]:

@@ -29,25 +29,32 @@ def figure(value: float | None, interval: Interval | None) -> Figure:
 
 
 def share_figure(hits: npt.NDArray[np.bool_], *, groups: Codes | None, drawn: Interval | None) -> Figure:
-    """Return the share of hits with Wilson's interval; with groups, `drawn`, the cluster bootstrap's.
-
-    Where there is none, or none with a spread (all right, or all wrong), Wilson's over the groups, each all right or
-    all wrong: the most that rows of one group can depend on each other. Groups of unequal size are then worth
-    n^2 / sum n_k^2 equal ones, the number under which the share has the same variance (Kish 1965). A single
-    group of several rows gets no interval.
-    """
+    """Return the share of hits with Wilson's interval; with groups, that of `interval_over_groups`."""
     if hits.size == 0:
         return Figure(None, None)
     share = float(hits.mean())
     if groups is None:
         return Figure(share, wilson(int(hits.sum()), hits.size, level=LEVEL))
+    return figure(share, interval_over_groups(hits, groups=groups, drawn=drawn, level=LEVEL))
+
+
+def interval_over_groups(
+    hits: npt.NDArray[np.bool_], *, groups: Codes, drawn: Interval | None, level: float
+) -> Interval | None:
+    """Return `drawn`, the cluster bootstrap's interval of the share of hits.
+
+    Where there is none, or none with a spread (all right, or all wrong), Wilson's over the groups, each all right or
+    all wrong: the most that rows of one group can depend on each other. Groups of unequal size are then worth
+    n^2 / sum n_k^2 equal ones, the number under which the share has the same variance (Kish 1965). None of no rows,
+    and of a single group of several.
+    """
     sizes = np.unique(groups, return_counts=True)[1]
-    if sizes.size == 1 < hits.size:
-        return Figure(share, None)
+    if hits.size == 0 or sizes.size == 1 < hits.size:
+        return None
     if drawn is not None and drawn.low < drawn.high:
-        return figure(share, drawn)
+        return drawn
     trials = hits.size**2 / float(np.sum(sizes**2))
-    return figure(share, wilson(share * trials, trials, level=LEVEL, method="wilson over groups"))
+    return wilson(float(hits.mean()) * trials, trials, level=level, method="wilson over groups")
 
 
 def figure_dict(found: Figure) -> dict[str, Any]:

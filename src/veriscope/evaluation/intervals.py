@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.stats import norm
 
 from veriscope.evaluation.metrics import brier_losses, log_losses, num_allowed
-from veriscope.evaluation.strata import strata_of_groups
+from veriscope.evaluation.strata import draw_blocks, strata_of_groups
 from veriscope.types import FAKE, REAL
 
 Array = npt.NDArray[Any]
@@ -129,19 +129,17 @@ def bootstrap_intervals(
 
 
 def _judge_draws(sample: "_Sample", thresholds: Mapping[str, float], *, draws: int, seed: int) -> list[_Block]:
-    rows = max(1, sample.num_fake + sample.num_real)
-    per_block = max(1, min(draws, _BLOCK_CELLS // rows))
-    sizes = [min(per_block, draws - start) for start in range(0, draws, per_block)]
-    seeds = np.random.SeedSequence(seed).spawn(len(sizes))  # a stream a block: the same figures on any number of cores
+    blocks = draw_blocks(draws, width=sample.num_fake + sample.num_real, cells=_BLOCK_CELLS, seed=seed)
 
-    def judge_block(size: int, block_seed: np.random.SeedSequence) -> _Block:
-        fake, real = sample.draw(np.random.default_rng(block_seed), size)
+    def judge_block(block: tuple[int, np.random.SeedSequence]) -> _Block:
+        size, stream = block
+        fake, real = sample.draw(np.random.default_rng(stream), size)
         fake_sum, real_sum = _cumulative(fake), _cumulative(real)
         at = {name: sample.at(fake_sum, real_sum, threshold=value) for name, value in thresholds.items()}
         return sample.free(fake, real, fake_sum, real_sum), at
 
     with ThreadPoolExecutor(max_workers=min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-        return list(pool.map(judge_block, sizes, seeds))
+        return list(pool.map(judge_block, blocks))
 
 
 def _nothing(figures: dict[str, Floats]) -> dict[str, Floats]:

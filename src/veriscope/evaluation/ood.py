@@ -113,7 +113,7 @@ def measure_ood(
         seed: of the draws.
 
     """
-    ood = np.asarray(table.judged["ood"].to_numpy(zero_copy_only=False), dtype=np.float32)
+    ood = table.ood
     known = ~np.isnan(ood)
     if not known.any():
         return None

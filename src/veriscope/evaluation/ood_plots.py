@@ -12,7 +12,7 @@ NUM_BINS = 20
 
 def ood_pictures(table: PredictionTable, *, strange_from: float | None) -> dict[str, Picture]:
     """Return 'ood' and its picture; nothing where the model can't tell, or the table doesn't say."""
-    ood = np.asarray(table.judged["ood"].to_numpy(zero_copy_only=False), dtype=np.float64)
+    ood = table.ood.astype(np.float64)
     if strange_from is None or not np.isfinite(ood).any():
         return {}
     return {"ood": _ood_picture(ood, table.labels, strange_from=strange_from)}

@@ -163,9 +163,8 @@ def reliability_picture(table: PredictionTable, *, fake_share: float | None = No
     raw = raw_scores(table.logits, moved_by=moved_by)
     kinds = [("calibrated", table.scores, THIRD_COLOUR, "o", "-")]
     comparable = rate is None or moved_by is not None
-    if comparable and not np.allclose(
-        raw, table.scores, atol=1e-6
-    ):  # a cross-validation's logits are calibrated themselves
+    # A cross-validation's logits are calibrated themselves: there is no before.
+    if comparable and not np.allclose(raw, table.scores, atol=1e-6):
         kinds.insert(0, ("before calibration", raw, MUTED, "s", ":"))
     for name, scores, colour, marker, line in kinds:
         bins = calibration_bins(table.labels, scores, base_rate=rate)

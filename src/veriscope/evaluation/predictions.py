@@ -222,6 +222,11 @@ class PredictionTable:
         """How many rows have no known label."""
         return int(self.table["label"].null_count)
 
+    @property
+    def ood(self) -> npt.NDArray[np.float32]:
+        """How strange the judged rows are; NaN where that is not known."""
+        return np.asarray(self.judged["ood"].to_numpy(zero_copy_only=False), dtype=np.float32)
+
     @cached_property
     def judged(self) -> pa.Table:
         """The rows with a verdict and a known label."""
@@ -323,7 +328,7 @@ def _check_ids(table: pa.Table) -> None:
         raise DataError(f"prediction table with {ids.null_count} rows without id.")
     if pc.count_distinct(ids).as_py() != table.num_rows:
         twice = [name for name, count in Counter(ids.to_pylist()).items() if count > 1]
-        raise DataError(f"prediction table holds {len(twice)} ids more than once: {_some(twice)}.")
+        raise DataError(f"prediction table holds {len(twice)} ids more than once: {some(twice)}.")
 
 
 def _refuse(table: pa.Table, bad: Any, what: str) -> None:
@@ -331,9 +336,10 @@ def _refuse(table: pa.Table, bad: Any, what: str) -> None:
     rows = table.filter(bad)  # a null in the mask keeps nothing
     if rows.num_rows:
         names = rows["id"].slice(0, _NUM_NAMED + 1).to_pylist()
-        raise DataError(f"prediction table holds {what} in {rows.num_rows} rows: {_some(names)}.")
+        raise DataError(f"prediction table holds {what} in {rows.num_rows} rows: {some(names)}.")
 
 
-def _some(names: list[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """Return the first names as an error shows them."""
     shown = ", ".join(repr(name) for name in names[:_NUM_NAMED])
     return shown + (", ..." if len(names) > _NUM_NAMED else "")

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from veriscope.evaluation.intervals import draw_counts
 from veriscope.evaluation.metrics import METRICS, brier_losses, log_losses
-from veriscope.evaluation.strata import BOTH, FAKES, REALS, only_one_group, strata_of_groups
+from veriscope.evaluation.strata import BOTH, FAKES, REALS, draw_blocks, only_one_group, strata_of_groups
 from veriscope.progress import tracked
 from veriscope.types import FAKE
 
@@ -67,17 +68,16 @@ def paired_draws(
         Ranked(labels, logits, scores, threshold=threshold, base_rate=base_rate)
         for logits, scores, threshold in zip(logits_KN, scores_KN, thresholds, strict=True)
     ]
-    per_block = max(1, min(draws, _BLOCK_CELLS // max(1, len(labels))))
-    sizes = [min(per_block, draws - start) for start in range(0, draws, per_block)]
-    seeds = np.random.SeedSequence(seed).spawn(len(sizes))
+    planned = draw_blocks(draws, width=len(labels), cells=_BLOCK_CELLS, seed=seed)
 
-    def judge_block(size: int, block_seed: np.random.SeedSequence) -> list[dict[str, Floats]]:
-        weights = draw_weights(np.random.default_rng(block_seed), strata, size)[:, codes]
+    def judge_block(block: tuple[int, np.random.SeedSequence]) -> list[dict[str, Floats]]:
+        size, stream = block
+        weights = draw_weights(np.random.default_rng(stream), strata, size)[:, codes]
         return [one.metrics(weights) for one in ranked]
 
     with ThreadPoolExecutor(max_workers=min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-        found = pool.map(judge_block, sizes, seeds)
-        blocks = list(tracked(found, doing="comparing on resamples", total=len(sizes), shown=shown))
+        found = pool.map(judge_block, planned)
+        blocks = list(tracked(found, doing="comparing on resamples", total=len(planned), shown=shown))
     return {
         key: np.stack([np.concatenate([block[number][key] for block in blocks]) for number in range(len(ranked))])
         for key in RESAMPLED
@@ -88,9 +88,7 @@ def draw_weights(rng: np.random.Generator, strata: Sequence[Array], draws: int) 
     """Return (draws, groups): how often each group is taken; from every stratum as many as it has, with replacement."""
     counts = np.zeros((draws, sum(len(stratum) for stratum in strata)), dtype=np.int32)
     for stratum in strata:
-        size = len(stratum)
-        for row in counts:
-            row[stratum] = np.bincount(rng.integers(0, size, size), minlength=size)
+        counts[:, stratum] = draw_counts(rng, len(stratum), draws)
     return counts
 
 

@@ -98,14 +98,7 @@ def robustness_dict(found: Robustness) -> dict[str, Any]:
             "worst_by": grid.worst_by,
             "bootstrap_draws": grid.draws,
             "cells": [
-                {
-                    "kind": cell.kind,
-                    "severity": cell.severity,
-                    "corruption": cell.name,
-                    "level": cell.level,
-                    "num_images": cell.num_images,
-                    **{name: figure_dict(getattr(cell, name)) for name in _FIGURES},
-                }
+                {**_cell_facts(cell), **{name: figure_dict(getattr(cell, name)) for name in _FIGURES}}
                 for cell in grid.cells
             ],
         }
@@ -129,14 +122,18 @@ def write_robustness(folder: Path, found: Robustness) -> None:
         pq.write_table(pa.Table.from_pylist(rows), temporary)
 
 
-def _flat(cell: CellFigures) -> dict[str, Any]:
-    row: dict[str, Any] = {
+def _cell_facts(cell: CellFigures) -> dict[str, Any]:
+    return {
         "kind": cell.kind,
         "severity": cell.severity,
         "corruption": cell.name,
         "level": cell.level,
         "num_images": cell.num_images,
     }
+
+
+def _flat(cell: CellFigures) -> dict[str, Any]:
+    row = _cell_facts(cell)
     for name in _FIGURES:
         value, interval = getattr(cell, name)
         row |= {

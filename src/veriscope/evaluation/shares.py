@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from veriscope.evaluation.figures import LEVEL, Figure, share_figure
 from veriscope.evaluation.intervals import Codes, Interval, draw_counts, group_lots, middle_of_draws
+from veriscope.evaluation.strata import draw_blocks
 from veriscope.types import FAKE
 
 Array = npt.NDArray[Any]
@@ -66,10 +67,8 @@ def drawn_shares(
     columns = [np.bincount(lot, weights=rows, minlength=num_groups) for hits, among in shares.values()
                for rows in (hits & among, among)]  # fmt: skip
     sums_GC = np.stack(columns, axis=1)
-    per_block = max(1, min(draws, _BLOCK_CELLS // num_groups))
-    sizes = [min(per_block, draws - start) for start in range(0, draws, per_block)]
     found = []
-    for size, stream in zip(sizes, np.random.SeedSequence(seed).spawn(len(sizes)), strict=True):
+    for size, stream in draw_blocks(draws, width=num_groups, cells=_BLOCK_CELLS, seed=seed):
         rng = np.random.default_rng(stream)
         counts_DG = np.concatenate([draw_counts(rng, stratum, size) for stratum in strata], axis=1).astype(np.float64)
         # einsum, not @: BLAS starts threads for thin products, which fight with whatever else runs.

@@ -9,8 +9,8 @@ from veriscope.evaluation.figures import Figure, figure_dict
 from veriscope.evaluation.intervals import group_codes
 from veriscope.evaluation.predictions import PredictionTable
 from veriscope.evaluation.shares import DRAWS, Share, share_figures
-from veriscope.evaluation.unsure import share_text
-from veriscope.types import CLASS_NAMES, FAKE, REAL, Threshold, UnsureBand
+from veriscope.evaluation.unsure import by_verdict, count_verdicts, share_text
+from veriscope.types import FAKE, Threshold, UnsureBand
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +73,12 @@ def measure_shipped(
     by_score = ~everything if band is None else (scores >= band.low) & (scores < band.high)
     strange = ~everything
     if strange_from is not None and strange_from < 1:
-        ood = np.array([np.nan if value is None else value for value in table.column("ood")], dtype=np.float32)
-        strange = ood >= np.float32(strange_from)
-    called = np.where(scores >= threshold.value, FAKE, REAL)
-    right, unsure = called == labels, by_score | strange
-    verdicts = {"real": ~unsure & (called == REAL), "fake": ~unsure & (called == FAKE), "unsure": unsure}
+        strange = table.ood >= np.float32(strange_from)
+    right = (scores >= threshold.value) == (labels == FAKE)
+    verdicts = by_verdict(scores, threshold=threshold, unsure=by_score | strange)
     shares: dict[str, Share] = {
-        "coverage": (~unsure, everything),
-        "accuracy": (right, ~unsure),
+        "coverage": (~verdicts["unsure"], everything),
+        "accuracy": (right, ~verdicts["unsure"]),
         "real_right": (right, verdicts["real"]),
         "fake_right": (right, verdicts["fake"]),
         "by_score": (by_score, everything),
@@ -89,8 +87,5 @@ def measure_shipped(
     groups = group_codes(table.column("group"))
     return ShippedFigures(
         **share_figures(labels, shares, groups=groups, draws=draws, seed=seed),
-        counts={
-            verdict: {name: int(np.sum(rows & (labels == index))) for index, name in enumerate(CLASS_NAMES)}
-            for verdict, rows in verdicts.items()
-        },
+        counts=count_verdicts(labels, verdicts),
     )

@@ -13,6 +13,21 @@ Codes = npt.NDArray[np.int64]
 FAKES, REALS, BOTH = 0, 1, 2  # what the groups of a stratum hold
 
 
+def draw_blocks(draws: int, *, width: int, cells: int, seed: int) -> list[tuple[int, np.random.SeedSequence]]:
+    """Return how many draws each block holds, and its own stream: the same draws on any number of cores.
+
+    Args:
+        draws: in all.
+        width: what one draw holds, rows or groups.
+        cells: draws x width held at a time.
+        seed: of all streams.
+
+    """
+    per_block = max(1, min(draws, cells // max(1, width)))
+    sizes = [min(per_block, draws - start) for start in range(0, draws, per_block)]
+    return list(zip(sizes, np.random.SeedSequence(seed).spawn(len(sizes)), strict=True))
+
+
 def codes_of(groups: Codes) -> Codes:
     """Return the groups' numbers in the same order, (N,): from 0 on, none left out."""
     return np.asarray(np.unique(groups, return_inverse=True)[1], dtype=np.int64)

@@ -1,6 +1,7 @@
 """The unsure band: chosen on val so that the other verdicts can be relied on, and measured on what is judged."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from scipy.stats import norm
 
 from veriscope.evaluation.figures import LEVEL, Figure, figure_dict
 from veriscope.evaluation.intervals import Codes
-from veriscope.evaluation.shares import DRAWS, share_figures
+from veriscope.evaluation.shares import DRAWS, Mask, share_figures
 from veriscope.evaluation.threshold import between
 from veriscope.types import CLASS_NAMES, FAKE, REAL, Threshold, UnsureBand
 
@@ -158,9 +159,8 @@ def measure_band(
     """Return the figures of `band`, around `threshold`, on judged rows, with the intervals of shares.share_figures."""
     label, score = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     inside = (score >= band.low) & (score < band.high)
-    called = np.where(score >= threshold.value, FAKE, REAL)
-    right = called == label
-    verdicts = {"real": ~inside & (called == REAL), "fake": ~inside & (called == FAKE), "unsure": inside}
+    right = (score >= threshold.value) == (label == FAKE)
+    verdicts = by_verdict(score, threshold=threshold, unsure=inside)
     shares = {
         "coverage": (~inside, np.ones_like(inside)),
         "accuracy": (right, ~inside),
@@ -176,11 +176,22 @@ def measure_band(
         real_right=found["real_right"],
         fake_right=found["fake_right"],
         accuracy_inside=found["accuracy_inside"],
-        counts={
-            verdict: {name: int(np.sum(rows & (label == index))) for index, name in enumerate(CLASS_NAMES)}
-            for verdict, rows in verdicts.items()
-        },
+        counts=count_verdicts(label, verdicts),
     )
+
+
+def by_verdict(scores: Array, *, threshold: Threshold, unsure: Mask) -> dict[str, Mask]:
+    """Return verdict to the rows that get it: unsure where it says so, else real or fake by the threshold."""
+    called = np.asarray(scores) >= threshold.value
+    return {"real": ~unsure & ~called, "fake": ~unsure & called, "unsure": unsure}
+
+
+def count_verdicts(labels: Array, verdicts: Mapping[str, Mask]) -> dict[str, dict[str, int]]:
+    """Return verdict to class to number of pictures."""
+    return {
+        verdict: {name: int(np.sum(rows & (labels == index))) for index, name in enumerate(CLASS_NAMES)}
+        for verdict, rows in verdicts.items()
+    }
 
 
 def complement(figure: Figure) -> Figure:

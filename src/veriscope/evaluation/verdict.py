@@ -17,9 +17,8 @@ _LEAD = {
     "weak": "Weak on these pictures",
     "unusable": "Unusable on these pictures",
 }
-_RARE = (
-    0.01  # share of fakes for which the use is stated, unless a base rate is: most pictures that people meet are real
-)
+# Share of fakes for which the use is stated, unless a base rate is: most pictures that people meet are real.
+_RARE = 0.01
 _WHOSE = {
     "source": "from",
     "format": "of the format",

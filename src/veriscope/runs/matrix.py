@@ -16,11 +16,10 @@ from veriscope.run_folder import RunFolder, new_folder
 from veriscope.runs.batch import list_commands, run_all
 from veriscope.runs.estimate import Estimate
 from veriscope.runs.evaluations import Evaluated, evaluation_slots, is_evaluated, report_kind
-from veriscope.runs.matrix_plan import Planned, plan_cells, read_columns, read_rows
+from veriscope.runs.matrix_plan import UNNAMED, Planned, plan_cells, read_columns, read_rows
 from veriscope.runs.matrix_report import write_matrix
 from veriscope.runs.matrix_table import Matrix, MatrixCell, MatrixMetric, labelled, read_cell
 
-_UNNAMED = ("folder", "manifest")
 _ColumnKey = tuple[str, str | None, float | None]
 
 
@@ -69,7 +68,7 @@ def _score(
     console = Console(stderr=True)
     say(console, f"matrix: {folder}")
     jobs = [one.job for one in planned if one.job is not None and not one.done]
-    done = sum(one.done for one in planned)
+    done = sum(one.job is not None for one in planned) - len(jobs)
     if done:
         say(console, f"{done} of {len(planned)} cells are there already")
     reasons: dict[Path, str] = {}
@@ -184,7 +183,7 @@ def matrix_of(evaluations: Sequence[Evaluated], *, metric: MatrixMetric) -> Matr
         [one.model for one in rows.values()],
         [one.bundle_hash[:6] for one in rows.values()],
     )
-    data = [Path(one.data_root).name if one.data_name in _UNNAMED else one.data_name for one in columns.values()]
+    data = [Path(one.data_root).name if one.data_name in UNNAMED else one.data_name for one in columns.values()]
     full = [
         ", ".join([name, *filter(None, [one.corruption]), *_base_rate_words(one)])
         for name, one in zip(data, columns.values(), strict=True)
@@ -202,7 +201,7 @@ def _base_rate_words(one: Evaluated) -> list[str]:
 
 
 def _evaluated_cell(found: Evaluated | None, row: Evaluated, column: Evaluated) -> MatrixCell:
-    same_name = row.trained_on == column.data_name and row.trained_on not in _UNNAMED
+    same_name = row.trained_on == column.data_name and row.trained_on not in UNNAMED
     own = row.training_data_hash == column.data_hash or same_name
     if found is None:
         return MatrixCell("missing", own, reason="no evaluation of it was named")

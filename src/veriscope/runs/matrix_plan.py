@@ -20,7 +20,7 @@ from veriscope.runs.pool import Job
 _OVERRIDE = re.compile(r":(?=[A-Za-z_][\w.]*=)")  # the colon of a value, as in jpeg:75, is followed by no KEY=
 _COLUMN_KEYS = ("subset", "corruption", "on_unreadable")
 _OWN_KEYS = ("bundle", "data", "paths.run_dir")
-_UNNAMED = ("folder", "manifest")  # conf/data files that name no data set: it is called after its folder
+UNNAMED = ("folder", "manifest")  # conf/data files that name no data set: it is called after its folder
 _PATHS = ("data.root", "data.file")
 
 
@@ -132,7 +132,7 @@ def _column(text: str, common: Sequence[str]) -> Column:
 
 def _label(config: EvaluateConfig, overrides: Sequence[str]) -> str:
     source = config.data.root if config.data.kind == "folder" else config.data.file
-    name = source.stem if config.data.name in _UNNAMED and source is not None else config.data.name
+    name = source.stem if config.data.name in UNNAMED and source is not None else config.data.name
     further = [said.partition("=")[2] for said in overrides if key_of(said) in ("subset", "corruption")]
     return ", ".join([name, *further])
 
@@ -154,7 +154,7 @@ def _planned(row: Row, column: Column, *, common: Sequence[str], folder: Path) -
     except BundleError as error:
         raise BundleError(f"'{row.label}' ({row.bundle.folder}): {error}") from None
     own_hash = column.manifest.content_hash == training.data_hash
-    own = own_hash or (config.data.name == training.data_name and config.data.name not in _UNNAMED)
+    own = own_hash or (config.data.name == training.data_name and config.data.name not in UNNAMED)
     # auto takes what training left alone. Where it left nothing, val is the next best, and the cell says so.
     tried: tuple[Wanted, ...] = ("auto", "val") if config.subset == "auto" and own_hash else (config.subset,)
     reasons = []

@@ -147,9 +147,8 @@ class Pool:
                 text = printable(line.rstrip())
                 if text.startswith("error: "):
                     running.said = text.removeprefix("error: ")
-                if (
-                    text and not text.startswith(" ") and not running.job.quiet
-                ):  # a run's closing advice is about itself alone: the log has it
+                # A run's closing advice, which is indented, is about itself alone: the log has it.
+                if text and not text.startswith(" ") and not running.job.quiet:
                     say(self.console, f"{running.job.name} | {text}")
 
 
