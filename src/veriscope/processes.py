@@ -37,9 +37,9 @@ def close_on_sigterm() -> None:
 
     def terminate(*_: object) -> None:
         # A second one, as where SLURM signals each process and the parent hands it on, must not break the closing.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, _pass)
         # Nor must torch's complaint that loader processes have ended: they have got the signal too.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, _pass)
         raise Terminated
 
     if threading.current_thread() is threading.main_thread():
@@ -48,4 +48,12 @@ def close_on_sigterm() -> None:
 
 def terminated() -> bool:
     """Return whether SIGTERM has come since `close_on_sigterm`."""
-    return signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    return signal.getsignal(signal.SIGTERM) is _pass
+
+
+def _pass(*_: object) -> None:
+    """Take a signal and do nothing.
+
+    SIG_IGN and SIG_DFL would not do: for a signal that came in the same moment Python looks its handler up only now,
+    and prints "ignored due to race condition" with a traceback where it is no function.
+    """
