@@ -73,11 +73,10 @@ def list_registry(console: Console) -> None:
     for name in known():
         entry = read_expected(name)[1]
         commit = f" ({entry.source.commit})" if entry.source.commit else ""
-        figures = [
-            f"  {LABELS[key]} {expected_text(figure)} {judged}"
-            for judged, one in entry.judged.items()
-            for key, figure in one.figures.items()
-        ]
+        figures = []
+        for judged, one in entry.judged.items():
+            figures.append(f"  {judged}:")
+            figures += [f"    {LABELS[key]} {expected_text(figure)}" for key, figure in one.figures.items()]
         grid.add_row(
             Text("\n").join([Text(name, style="bold"), Text(entry.title), *map(Text, figures)]),
             Text(

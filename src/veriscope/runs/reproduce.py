@@ -78,9 +78,11 @@ def run_reproduce(arguments: argparse.Namespace) -> int:
     run = RunFolder(arguments.run_folder or folder / "run")
     if arguments.dry_run:
         jobs = [] if arguments.run_folder else [_train_job([*entry.train_words, *words], run)]
-        list_commands([*jobs, *(_dry_job(told, run, folder / key) for key, told in evaluations.items())],
+        list_commands([*jobs, *(_dry_job(told, run, folder / "judged" / key) for key, told in evaluations.items())],
                       console=Console())  # fmt: skip
         return INSIDE
+    if arguments.run_folder is not None:
+        run.load_config()  # a run that isn't there must leave no folder behind
     console = Console(stderr=True)
     say(console, f"{name}: {entry.title}")
     folder.mkdir(parents=True, exist_ok=True)

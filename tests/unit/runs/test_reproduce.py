@@ -107,6 +107,13 @@ def test_wrong_names_and_words_end_before_anything_runs(tmp_path: Path, capsys: 
     assert "Did you mean 'demo'?" in capsys.readouterr().err
 
 
+def test_a_run_that_is_not_there_leaves_no_folder(tmp_path: Path, capsys: Any) -> None:
+    words = ["reproduce", "demo", "--run", str(tmp_path / "runs" / "MINE"), "--output", str(tmp_path / "o")]
+    assert main(words) == 2
+    assert "holds no config.yaml" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
 def test_what_would_run_is_listed(tmp_path: Path, capsys: Any) -> None:
     words = [
         "reproduce",
@@ -125,10 +132,13 @@ def test_what_would_run_is_listed(tmp_path: Path, capsys: Any) -> None:
     assert [line.split()[1] for line in lines] == ["train.py"] + ["evaluate.py"] * 3
     assert all("paths.data=/d" in line and "weights=" not in line for line in lines[1:])
     assert "corruption=jpeg:75" in lines[2]
+    assert f"paths.run_dir={tmp_path}/o/judged/jpeg_75" in lines[2], "where the judgement will lie"
     assert not (tmp_path / "o").exists()
     assert main(["reproduce", "--list"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in known())
+    at = listed.index("  jpeg_75:"), listed.index("    Accuracy 0.698 (0.656 to 0.737)")
+    assert at[0] < at[1], "a figure stands below the name of what was judged, in 80 columns, too"
 
 
 @pytest.mark.parametrize(("mean", "code", "said"), [(0.75, 0, "inside"), (0.6, 1, "below"), (0.95, 1, "above")])
