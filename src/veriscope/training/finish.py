@@ -193,7 +193,7 @@ def _unsure_text(trusted: Reliance) -> str:
         return f"no verdict will be 'unsure' by its score: {trusted.no_band}"
     band = trusted.band.band
     if band.low == band.high:
-        right = f"{100 * band.accuracy:.1f} % of those on val are right without"
+        right = f"{100 * band.accuracy:.1f} % of those on val are right as they are"
         return f"no verdict will be 'unsure' by its score: {right}"
     return (
         f"scores from {band.low:.3g} to {band.high:.3g} are called unsure ({100 - 100 * band.coverage:.1f} % of val); "
