@@ -143,6 +143,13 @@ def test_names_in_the_page_are_escaped(tmp_path: Path) -> None:
     assert "undefined" in page
 
 
+def test_the_page_says_what_its_figures_mean(evaluations: Path, tmp_path: Path) -> None:
+    assert main(["matrix", "--from", str(evaluations), "--output", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "matrix.html").read_text()
+    assert "AUROC: chance that a fake ranks above a real picture; 0.5 is guessing." in page
+    assert ">dirty<" not in page, "the command line's word for changes that are in no commit"
+
+
 def test_names_in_the_table_are_no_formulas(tmp_path: Path) -> None:
     write_evaluation(tmp_path / "a", trained="=cmd()", tested="@b", auroc=0.9)
     (row,) = csv.DictReader(matrix_csv(read(tmp_path), tmp_path).splitlines())
