@@ -157,7 +157,8 @@ def reliability_picture(table: PredictionTable, *, fake_share: float | None = No
     it; dots grow with the number of pictures. Both are weighted to the table's base rate where it has one, and both
     corrected to it from `fake_share`, that of the calibration's data; without that, 'before' is left out."""
     rate = table.meta.base_rate
-    picture, axes = blank("Are scores probabilities?" + ("" if rate is None else f" (where {rate:.3g} are fakes)"))
+    where = "" if rate is None else f"\n(where {100 * rate:.3g} % are fakes)"  # in one line the edge cuts it off
+    picture, axes = blank("Are scores probabilities?" + where)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="perfect")
     moved_by = None if rate is None or fake_share is None else Calibration(fake_share=fake_share, base_rate=rate)
     raw = raw_scores(table.logits, moved_by=moved_by)

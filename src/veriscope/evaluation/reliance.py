@@ -108,9 +108,9 @@ class Reliance:
         found = self.at_base_rate[self.headline]
         return [
             f"Scores are corrected to a share of fakes of {rate:.4g}, stated by whoever asked; of the pictures that "
-            f"calibrated them {own:.4g} were fakes. The correction takes fakes and real pictures to look as they did. "
-            "Rankings stay as they are, and so do verdicts at a threshold that was chosen on data: its number moved "
-            "with the scores.",
+            f"calibrated them {100 * own:.4g} % were fakes. The correction takes fakes and real pictures to look as "
+            "they did. Rankings stay as they are, and so do verdicts at a threshold that was chosen on data: its "
+            "number moved with the scores.",
             f"At the threshold '{self.headline}' {share_text(found.precision)} of 'fake' verdicts would be right "
             f"there, {share_text(found.real_right)} of 'real'; {share_text(found.called_fake)} of all pictures would "
             "be called fake. Log loss, Brier score and calibration error are weighted to the stated share; the other "
