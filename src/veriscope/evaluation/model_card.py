@@ -108,7 +108,7 @@ class EvaluationReport(_Part):
 
     @model_validator(mode="after")
     def _has_its_headline(self) -> Self:
-        where = [self.thresholds, *(row.recall for row in self.generators)]
+        where: list[Mapping[str, object]] = [self.thresholds, *(row.recall for row in self.generators)]
         if any(self.headline_threshold not in found for found in where):
             raise ValueError(f"figures at the threshold '{self.headline_threshold}' are missing")
         return self
