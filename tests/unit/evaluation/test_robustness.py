@@ -145,7 +145,7 @@ def test_cells_are_what_the_scorer_says_of_the_damaged_picture(place, tmp_path):
         assert found[0, index] == pytest.approx(answer.logit, abs=1e-4)
 
 
-@pytest.mark.parametrize("damage", [b"", b"junk", b"PK\x03\x04junk", "cut", "longer", "flipped", "swapped"])
+@pytest.mark.parametrize("damage", [b"", b"junk", b"PK\x03\x04junk", "cut", "longer", "flipped", "swapped", "endless"])
 def test_a_damaged_cell_counts_as_missing(place, tmp_path, damage):
     _, store, run = score(place, tmp_path / "a", names=("jpeg:75",))
     expected = run()
@@ -156,6 +156,9 @@ def test_a_damaged_cell_counts_as_missing(place, tmp_path, damage):
         packed = bytearray(file.read_bytes())
         packed[-50] ^= 0x40
         file.write_bytes(packed)
+    elif damage == "endless":
+        file.unlink()
+        file.symlink_to("/dev/zero")
     elif damage == "swapped":
         _, _, run_other = score(place, tmp_path / "a", names=("blur:1",))
         run_other()
