@@ -206,7 +206,7 @@ def test_a_share_is_kept_only_where_the_scores_agree_with_it():
 
 
 def test_the_error_of_right_scores_is_the_mean_deviation_of_a_share():
-    """Of scores 0.5 the mean of |share - 0.5| is sqrt(2 / pi) * 0.5 / sqrt(n), its 95th percentile 1.96 * 0.5 / sqrt(n)."""
+    """Of scores 0.5 the mean of |share - 0.5| is sqrt(2 / pi) * 0.5 / sqrt(n), its 95th percentile 0.98 / sqrt(n)."""
     num = 10_000
     found = calibration_error_by_chance(np.full(num, 0.5), draws=2000, seed=1)
     assert found.mean == pytest.approx(np.sqrt(2 / np.pi) * 0.5 / np.sqrt(num), rel=0.05)
