@@ -394,3 +394,13 @@ def test_a_handful_of_pictures_tells_no_models_apart(tmp_path, labels, metric):
         assert figures["auroc"].interval is None
     if len(labels) == 1:
         assert figures["log_loss"].interval is None
+
+
+def test_the_table_fits_a_terminal_of_80_columns(tmp_path, good, monkeypatch, capsys):
+    """Too wide a table would be cut at the right: intervals that end in the middle of a number."""
+    monkeypatch.setenv("COLUMNS", "80")
+    other = write(tmp_path / "a_model_with_a_long_name", logits_of(3, noise=2.5))
+    assert main(["compare", good, other, "--draws", "200"]) == 0
+    table = capsys.readouterr().out.split("first less second")[0]
+    assert len(re.findall(r"\b\d\.\d{3}-\d\.\d{3}\b", table)) == 2 * 5
+    assert "Brier score" in " ".join(re.sub(r"\s+", " ", table).split())
