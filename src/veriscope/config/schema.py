@@ -367,8 +367,6 @@ class RunConfig(Frozen):
     def _ensemble_of_folds(self) -> Self:
         if self.crossval.ensemble and self.split.name != "kfold":
             raise ValueError("crossval.ensemble=true averages the models of a cross-validation: add split=kfold")
-        if self.split.all_folds and self.calibration.method != "temperature":
-            raise ValueError("a cross-validation brings its folds onto one scale by calibration.method=temperature")
         return self
 
     @model_validator(mode="after")
