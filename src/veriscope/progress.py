@@ -35,3 +35,10 @@ def say(console: Console, text: str) -> None:
     """Print a line as it is: brackets in a path are no markup, and a path that is cut can't be copied. Control
     characters, which names may hold, come out escaped."""
     console.print(printable(text, keep="\n"), highlight=False, markup=False, soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """Return `40 s`, `12 min` or `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

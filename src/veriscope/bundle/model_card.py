@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import yaml
 
 from veriscope.bundle.record import BundleRecord, OodFacts
+from veriscope.progress import duration
 from veriscope.types import CLASS_MAP_TEXT, UnsureBand
 
 LIMITS = """\
@@ -126,6 +127,7 @@ def _training_rows(record: BundleRecord) -> dict[str, str]:
         "seed": str(facts.seed),
         "device": facts.device,
         "finished": facts.date,
+        "time": "not known" if facts.seconds is None else f"{duration(facts.seconds)} of training",
         "source": f"veriscope {record.veriscope_version}, commit {facts.commit or 'unknown'}",
     }
 

@@ -21,7 +21,7 @@ from veriscope.data.decode import decode_image
 from veriscope.data.preprocess import fit_to_input, to_chw
 from veriscope.errors import DataError, DecodeError
 from veriscope.files import whole_or_not_at_all
-from veriscope.progress import say, tracked
+from veriscope.progress import duration, say, tracked
 
 Floats = npt.NDArray[np.float64]
 
@@ -179,7 +179,7 @@ def _say_cost(jobs: Sequence[Job], *, num_jobs: int, scorer: Scorer, paths: Sequ
         console,
         f"robustness: {len(jobs)} cells x {len(paths):,} pictures = {len(jobs) * len(paths):,} scorings"
         + (f" ({kept} cells are there already)" if kept else "")
-        + f"; {each:.3g} s each as measured on the first pictures: about {_duration(each * len(jobs) * len(paths))}.",
+        + f"; {each:.3g} s each as measured on the first pictures: about {duration(each * len(jobs) * len(paths))}.",
     )
 
 
@@ -203,11 +203,3 @@ def _network_seconds(scorer: Scorer, paths: Sequence[Path]) -> float:
     start = time.perf_counter()
     scorer.logits(batch)
     return (time.perf_counter() - start) / len(batch)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(round(seconds), 1)} s"
-    if seconds < 5400:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"

@@ -16,7 +16,7 @@ from veriscope.config.load import validate
 from veriscope.errors import ConfigError, nearest
 from veriscope.evaluation.figures import Figure
 from veriscope.evaluation.metrics import METRICS
-from veriscope.runs.estimate import duration
+from veriscope.progress import duration
 
 EXPECTED_DIR = ROOT / "benchmarks" / "expected"
 LABELS = {metric.key: metric.label for metric in METRICS}

@@ -22,11 +22,11 @@ from veriscope.evaluation.figures import Figure
 from veriscope.evaluation.intervals import Interval
 from veriscope.evaluation.metrics import UNDEFINED
 from veriscope.files import write_text
-from veriscope.progress import say
+from veriscope.progress import duration, say
 from veriscope.provenance import collect, source_commit
 from veriscope.run_folder import RunFolder
 from veriscope.runs.batch import list_commands, run_all
-from veriscope.runs.estimate import Estimate, duration
+from veriscope.runs.estimate import Estimate
 from veriscope.runs.evaluations import evaluation_key, evaluation_slots, find_bundle, is_evaluated, read_evaluation
 from veriscope.runs.pool import Job
 from veriscope.runs.registry import LABELS, expected_text, is_inside, list_registry, read_expected

@@ -111,7 +111,7 @@ def _select(config: RunConfig, data: TrainingData, scored: list[Scored]) -> tupl
 
 
 def _facts(config: RunConfig, folder: RunFolder, data: TrainingData, judgement: Judgement) -> TrainingFacts:
-    provenance = folder.load_provenance()
+    provenance, history = folder.load_provenance(), read_history(folder.history)
     return TrainingFacts(
         data_name=config.data.name,
         data_hash=data.content_hash,
@@ -124,7 +124,8 @@ def _facts(config: RunConfig, folder: RunFolder, data: TrainingData, judgement: 
         precision=provenance.get("precision"),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         device=device_name(),
-        epochs=len(read_history(folder.history)),
+        epochs=len(history),
+        seconds=sum(float(row["seconds"]) for row in history),
         val=judgement.metrics,
     )
 

@@ -269,7 +269,7 @@ class Reads(nn.Module):
 def test_a_planted_format_shortcut_shows_and_its_clean_twin_has_none(tmp_path, fake_format, brighter, what, shortcut):
     tiny_bundle(tmp_path / "bundle")
     scorer = Scorer(Reads(what), device="cpu", precision="fp32")
-    root = write_set(tmp_path / "data", num_each=40, fake_format=fake_format, brighter=brighter)
+    root = write_set(tmp_path / "data", num_each=64, fake_format=fake_format, brighter=brighter)
     found = measure_robustness(
         RobustnessConfig(aligned=True),
         table=table_of(root, scorer),
