@@ -54,6 +54,7 @@ def header_facts(path: Path) -> HeaderFacts:
         entry = path.stat()
         if not stat.S_ISREG(entry.st_mode):  # a pipe would hang for ever
             raise DecodeError(str(path), "not a regular file")
+        Image.init()  # else OPEN holds only what was met before: a PNG behind JPEGs would be unknown
         with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN] or None) as image:
             return _facts(image, entry.st_size)
     except DecodeError:
