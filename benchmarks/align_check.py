@@ -4,7 +4,7 @@ Both classes are the same photographs, so that only the files' history can tell 
 boosting on the histogram of 8 x 8 DCT coefficients, of blockiness at each of 8 phases, and on the spectrum of the
 residual; AUROC by 5-fold cross-validation, a photograph's two versions always in one fold.
 
-    python benchmarks/align_check.py FOLDER_OF_PHOTOGRAPHS WORK_FOLDER
+    python benchmarks/align_check.py FOLDER_OF_PHOTOGRAPHS WORK_FOLDER [CASE_NUMBER...]
 """
 
 import hashlib
@@ -112,7 +112,10 @@ def last_encoding_only(paths: list[Path], folder: Path) -> list[Path]:
 def main() -> None:
     """Measure every case."""
     photos, work = sorted(Path(sys.argv[1]).glob("*.jpg"))[:NUM_PHOTOS], Path(sys.argv[2])
+    wanted = [int(word) for word in sys.argv[3:]]
     for number, (name, (save_fake, save_real, options)) in enumerate(CASES.items()):
+        if wanted and number not in wanted:
+            continue
         data, out = work / f"{number}", work / f"{number}_aligned"
         for label, save in (("real", save_real), ("fake", save_fake)):
             (data / label).mkdir(parents=True)

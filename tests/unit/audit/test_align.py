@@ -82,7 +82,7 @@ def test_it_opens_as_the_same_data(planted, aligned):
         "side_px": 96,
         "format": "jpeg",
         "qualities": {str(quality): 3 for quality in range(60, 84, 2)},
-        "given_a_history": 30,  # 24 fakes, and the 6 real ones of finer chroma
+        "given_a_history": 36,
     }
     assert said["tells_the_classes_apart"]["before"]["format"]["sd"] == 1.0
     assert said["provenance"]["seed"] == 42
@@ -227,7 +227,7 @@ def test_a_disk_that_fills_up_leaves_whole_files(planted, aligned, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_it_goes_on_after_its_end(tmp_path, end):
     data = tmp_path / "data"
     for label in ("real", "fake"):
@@ -242,7 +242,7 @@ def test_it_goes_on_after_its_end(tmp_path, end):
         time.sleep(0.005)
     process.send_signal(end)
     _, said = process.communicate(timeout=120)
-    assert process.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130}[end]
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143}[end]
     assert "Traceback" not in said
     stamps = {path: path.stat().st_mtime_ns for path in out.glob("*/*.jpg")}
     noted = len((out / ".align" / "done.jsonl").read_text().splitlines())
