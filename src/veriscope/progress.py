@@ -6,6 +6,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from veriscope.errors import printable
+
 T = TypeVar("T")
 
 
@@ -30,5 +32,6 @@ def tracked(items: Iterable[T], *, doing: str, total: int, shown: bool = True) -
 
 
 def say(console: Console, text: str) -> None:
-    """Print a line as it is: brackets in a path are no markup, and a path that is cut can't be copied."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    """Print a line as it is: brackets in a path are no markup, and a path that is cut can't be copied. Control
+    characters, which names may hold, come out escaped."""
+    console.print(printable(text, keep="\n"), highlight=False, markup=False, soft_wrap=True)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from veriscope.data.manifest import Manifest
+from veriscope.errors import BundleError
 
 Fingerprints = npt.NDArray[np.int64]
 
@@ -41,8 +43,19 @@ def merge_seen(parts: Sequence[Mapping[str, Fingerprints]]) -> dict[str, Fingerp
 
 
 def read_seen(file: Path) -> dict[str, Fingerprints]:
-    """Return what write_seen wrote."""
-    return dict(load_file(file))
+    """Return what write_seen wrote.
+
+    Raises:
+        BundleError: the file holds something else.
+
+    """
+    try:
+        found = dict(load_file(file))
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"'{file}' can't be read: {error}.") from None
+    if set(found) != {"train", "val"} or any(one.dtype != np.int64 or one.ndim != 1 for one in found.values()):
+        raise BundleError(f"'{file}' holds no fingerprints of train and val; copy the whole folder again.")
+    return found
 
 
 def _fingerprint(path: Path) -> int:

@@ -1,6 +1,7 @@
 """Scoring the same pictures under many kinds of damage: one cell after the other, each kept when it is done."""
 
 import hashlib
+import io
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,8 @@ Floats = npt.NDArray[np.float64]
 
 # Raise it whenever decoding, fitting or a corruption changes a pixel: kept cells of the old kind are then left alone.
 CELLS_VERSION = 1
+_SEAL_BYTES = 32
+_LARGEST_HEADER = 4096  # of a file of one row of numbers, with the seal
 _MEASURED = 2  # pictures that each cell's preparation is timed on
 
 
@@ -40,8 +43,8 @@ class Job(NamedTuple):
 class CellStore:
     """Finished cells on disk: `folder` holds one file of float32 logits a cell, NaN where there is no verdict.
 
-    A file's name is a hash of everything that decides its content, so nothing in it can be out of date; a file that is
-    damaged, or of another length, counts as missing.
+    A file's name is a hash of everything that decides its content, so nothing in it can be out of date. Its last 32
+    bytes are a hash of name and content: a file that is damaged, or another cell's, counts as missing.
     """
 
     folder: Path
@@ -54,8 +57,16 @@ class CellStore:
 
     def load(self, key: str, *, size: int) -> Floats | None:
         """Return the cell's logits, or None where they aren't there in full."""
+        path = self.path(key)
+        if not path.is_file():  # a pipe would be waited for
+            return None
         try:
-            found = np.load(self.path(key), allow_pickle=False)
+            with path.open("rb") as file:  # no more than a cell holds: what lies there may be of any size
+                packed = file.read(_LARGEST_HEADER + 4 * size)
+            content, seal = packed[:-_SEAL_BYTES], packed[-_SEAL_BYTES:]
+            if _seal(path, content) != seal:
+                return None
+            found = np.load(io.BytesIO(content), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
         return found.astype(np.float64) if found.dtype == np.float32 and found.shape == (size,) else None
@@ -65,11 +76,17 @@ class CellStore:
         path = self.path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_or_not_at_all(path) as temporary, temporary.open("wb") as file:
-                np.save(file, logits.astype(np.float32))
+            packed = io.BytesIO()
+            np.save(packed, logits.astype(np.float32))
+            with whole_or_not_at_all(path) as temporary:
+                temporary.write_bytes(packed.getvalue() + _seal(path, packed.getvalue()))
         except OSError:
             return False
         return True
+
+
+def _seal(path: Path, content: bytes) -> bytes:
+    return hashlib.sha256(path.name.encode() + b"\n" + content).digest()
 
 
 def cell_store(folder: Path, *, bundle: Bundle, scorer: Scorer, paths: Sequence[Path]) -> CellStore:

@@ -57,7 +57,7 @@ def _shown(matrix: Matrix, cell: MatrixCell, folder: Path) -> dict[str, Any]:
     report = None
     if cell.evaluated is not None and cell.evaluated.folder.resolve().is_relative_to(folder.resolve()):
         place = cell.evaluated.folder.resolve().relative_to(folder.resolve())
-        report = quote((place / HTML_NAME).as_posix())
+        report = quote((place / HTML_NAME).as_posix(), errors="surrogateescape")
     return {
         "value": value or cell.status,
         "interval": interval,

@@ -36,13 +36,14 @@ def read_expected(name: str) -> tuple[str, Expected]:
         raise ConfigError(f"there is no file '{file}'")
     try:
         plain = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        plain = json.loads(json.dumps(plain, default=str))
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         line = str(error).replace("\n", " ")
         raise ConfigError(f"'{file}' can't be read: {line}") from None
     if not isinstance(plain, Mapping):
         raise ConfigError(f"'{file}' is no mapping of keys to values")
     try:
-        return file.stem, validate(Expected, json.loads(json.dumps(plain, default=str)))
+        return file.stem, validate(Expected, plain)
     except ConfigError as error:
         raise ConfigError("\n".join(f"{file.name}: {line}" for line in str(error).splitlines())) from None
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,8 @@ def run_reproduce(arguments: argparse.Namespace) -> int:
         list_commands([*jobs, *(_dry_job(told, run, folder / key) for key, told in evaluations.items())],
                       console=Console())  # fmt: skip
         return INSIDE
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"'{folder}' is no folder; choose another --output")
     console = Console(stderr=True)
     say(console, f"{name}: {entry.title}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -203,8 +206,11 @@ def _folds_figure(run: RunFolder, metric: str) -> Figure:
     file = run.path / CROSSVAL_NAME
     try:
         over = json.loads(file.read_text(encoding="utf-8"))["metrics"][metric]
-        return Figure(float(over["mean"]), Interval(float(over["low"]), float(over["high"]), 0.95, "student t"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        mean, low, high = (float(over[key]) for key in ("mean", "low", "high"))
+        if not all(map(math.isfinite, (mean, low, high))):
+            raise ValueError(f"{mean} ({low} to {high}) is no figure")
+        return Figure(mean, Interval(low, high, 0.95, "student t"))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"'{file}' is missing or damaged ({type(error).__name__}), or has no {metric}") from None
 
 
