@@ -28,8 +28,7 @@ def align_picture(data: bytes, treatment: Treatment, *, max_pixels: int = MAX_PI
     image_HWC, converted = _in_srgb(image_HWC, data)
     if treatment.history is not None:
         # Before the size changes: the 8 x 8 grid then starts at the original's corner, as that of a file's own past.
-        for _ in range(treatment.times):
-            image_HWC = recompress(image_HWC, "jpeg", treatment.history)
+        image_HWC = recompress(image_HWC, "jpeg", treatment.history)
     image_HWC = fit_size(image_HWC, treatment.size)
     if treatment.final is not None:
         return encode_jpeg(image_HWC, treatment.final), converted

@@ -39,14 +39,13 @@ class SizePolicy(NamedTuple):
 class Treatment(NamedTuple):
     """What is done to one picture, in this order; None: not done.
 
-    `history`: it is packed as JPEG of this quality, `times` over, the past that it lacks. Then the size policy.
-    `final`: the quality that it is stored with; None: as PNG.
+    `history`: it is packed as JPEG of this quality, the past that it lacks. Then the size policy. `final`: the quality
+    that it is stored with; None: as PNG.
     """
 
     history: int | None
     size: SizePolicy
     final: int | None
-    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +134,14 @@ def plan_alignment(
     # One chroma resolution for everybody, too: a 4:2:0 past where any picture has one.
     halved = any(known[row].subsampling == "4:2:0" for row in rows)
     finer = np.array([halved and known[row].subsampling != "4:2:0" for row in rows])
-    times = _lacking(own, past, packed=(past < own) | finer)
+    packed = (past < own) | (finer & (past < NO_JPEG))
     form = file_format if file_format != "auto" else "jpeg" if (own < NO_JPEG).any() else "png"
     finals = np.full(len(rows), quality) if quality is not None else _finals(past, keys)
     treatments: list[Treatment | None] = [None] * len(facts)
     everywhere = np.full(len(facts), NO_JPEG, dtype=np.int64)
     for place, row in enumerate(rows):
-        history = int(past[place]) if times[place] else None
-        final = int(finals[place]) if form == "jpeg" else None
-        treatments[row] = Treatment(history, policy, final, max(int(times[place]), 1))
+        history = int(past[place]) if packed[place] else None
+        treatments[row] = Treatment(history, policy, int(finals[place]) if form == "jpeg" else None)
         everywhere[row] = past[place]
     return AlignPlan(policy, form, tuple(treatments), everywhere, dict(sorted(left_out.items())))
 
@@ -195,17 +193,6 @@ def choose_size(text: str, facts: Sequence[HeaderFacts], strata: Sequence[str]) 
     if common < _STEP_PX:
         raise DataError(f"the smallest pictures have {least} px; name a size, as --size crop:128, to leave them out")
     return SizePolicy("crop" if crops else "resize", common)
-
-
-def _lacking(own: Numbers, past: Numbers, *, packed: npt.NDArray[np.bool_]) -> Numbers:
-    """Return how often each picture is packed at the quality `past` so that all with a past have as many compressions.
-
-    A second one at the same quality changes luminance hardly, but softens 4:2:0 chroma again: a model can count.
-    """
-    has_past = past < NO_JPEG
-    is_jpeg = (own < NO_JPEG).astype(np.int64)
-    most = int((is_jpeg + packed)[has_past].max(initial=0))
-    return np.where(has_past, most - is_jpeg, 0)
 
 
 def _finals(past: Numbers, keys: npt.NDArray[np.uint64]) -> Numbers:

@@ -34,8 +34,6 @@ def test_a_png_ends_as_a_jpeg_that_was_saved_twice():
     assert not converted
     expected = recompress(recompress(np.asarray(image), "jpeg", 75), "jpeg", 75)
     assert np.array_equal(pixels_of(data), expected)
-    data, _ = align_picture(encoded(image, "PNG"), Treatment(75, KEEP, 75, times=2))
-    assert np.array_equal(pixels_of(data), recompress(expected, "jpeg", 75))
 
 
 def test_png_keeps_the_pixels_of_a_jpeg():
