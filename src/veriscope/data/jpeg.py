@@ -56,6 +56,7 @@ def file_facts(path: Path) -> FileFacts:
         OSError: the file can't be read, or is no picture any more.
 
     """
+    Image.init()  # else OPEN holds only what was met before: a PNG behind JPEGs would be unknown
     with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN] or None) as image:
         tables = getattr(image, "quantization", None)
         quality = jpeg_quality(tables) if image.format in ("JPEG", "MPO") and tables and 0 in tables else None
