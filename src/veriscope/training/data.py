@@ -206,6 +206,7 @@ class DetectionDataModule(pl.LightningDataModule):
         )
 
     def _loader(self, dataset: DetectionDataset, *, shuffle: bool, num_drawn: int | None) -> Any:
+        window = self._config.data.window_shards
         sampler = SeededSampler(
             len(dataset),
             seed=self._seed,
@@ -213,6 +214,8 @@ class DetectionDataModule(pl.LightningDataModule):
             num_replicas=self._processes,
             rank=self._rank,
             num_drawn=num_drawn,
+            shards=None if window is None else dataset.shards,
+            window=window or 1,
         )
         return DataLoader(
             dataset,
