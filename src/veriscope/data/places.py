@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 MAX_SLICE_BYTES = (1 << 31) - 4096  # what Linux reads at once; no picture within data.decode's limit is larger
 
-_SLICE = re.compile(r"(?P<file>.+\.(?:tar|arrow))@(?P<offset>\d{1,15})\+(?P<size>\d{1,15})/.+", re.DOTALL)
+_SLICE = re.compile(r"(?P<file>.+?\.(?:tar|arrow))@(?P<offset>\d{1,15})\+(?P<size>\d{1,15})/.+", re.DOTALL)
 
 
 class Slice(NamedTuple):
