@@ -217,6 +217,8 @@ class DetectionDataModule(pl.LightningDataModule):
             shards=None if window is None else dataset.shards,
             window=window or 1,
         )
+        # Lightning lets loader processes fetch their first batches before it says in which epoch a resumed run is.
+        sampler.set_epoch(0 if self.trainer is None else int(self.trainer.current_epoch))
         return DataLoader(
             dataset,
             batch_size=self._config.data.batch_size,
