@@ -1,7 +1,6 @@
 """Which pictures made a bundle: eight bytes for each, so that judging it on them is noticed, whatever their folder."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from veriscope.data.manifest import Manifest
+from veriscope.data.places import read_tail
 from veriscope.errors import BundleError
 
 Fingerprints = npt.NDArray[np.int64]
@@ -60,10 +60,8 @@ def read_seen(file: Path) -> dict[str, Fingerprints]:
 
 def _fingerprint(path: Path) -> int:
     try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(size - TAIL_BYTES, 0))
-            digest = hashlib.blake2b(size.to_bytes(8, "little") + file.read(), digest_size=8).digest()
+        size, tail = read_tail(path, num_bytes=TAIL_BYTES)
     except OSError:
         return 0
+    digest = hashlib.blake2b(size.to_bytes(8, "little") + tail, digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)

@@ -20,7 +20,9 @@ def add(commands: Commands) -> None:
         help="step: forward, backward, AdamW; predict: forward; loader: decode and fit the pictures of --folder; "
         "manifest: what a list of --rows files costs",
     )
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="loader: class folders of pictures, as real/ fake/")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="loader: class folders, or tar shards")
+    parser.add_argument("--batches", type=positive, default=30, metavar="N", help="loader (default: 30)")
+    parser.add_argument("--window-shards", type=positive, metavar="N", help="loader: as data.window_shards")
     parser.add_argument("--workers", type=not_negative, default=2, metavar="N", help="loader: processes (default: 2)")
     parser.add_argument("--rows", type=positive, default=1_000_000, metavar="N", help="manifest (default: 1,000,000)")
     parser.add_argument("--backbone", default="xception", help="any backbone's name (default: xception)")

@@ -1,4 +1,4 @@
-"""From what a person calls a data set to its configuration: a folder, a list of files, or a name of conf/data."""
+"""From what a person calls a data set to its configuration: a folder, shards, a list of files, a name of conf/data."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +15,8 @@ def named_data(text: str, *, settings: Sequence[str] = ()) -> tuple[DataConfig, 
     """Return the data set that `text` names, and where things lie, as `train.py` would see them.
 
     Args:
-        text: a name of conf/data (it wins over a folder of that name, which is then ./NAME), a folder, or a CSV or
-            Parquet list.
+        text: a name of conf/data (it wins over a folder of that name, which is then ./NAME), a folder of pictures or
+            of tar shards, or a CSV or Parquet list.
         settings: further words, as `data.class_map={ai: fake}` or `paths.data=DIR`.
 
     Raises:
@@ -44,7 +44,8 @@ def data_choice(text: str) -> list[str]:
         return [f"data={text}"]
     path = Path(text).expanduser()
     if text and path.is_dir():
-        return ["data=folder", word("data.root", path)]
+        packed = any(file.suffix == ".tar" for file in path.iterdir())
+        return ["data=shards" if packed else "data=folder", word("data.root", path)]
     if path.suffix.lower() in LISTS:  # a missing one: the reader says so
         return ["data=manifest", word("data.file", path)]
     raise ConfigError(
@@ -56,4 +57,8 @@ def data_choice(text: str) -> list[str]:
 def data_title(config: DataConfig) -> str:
     """Return what to call the data: its name, or that of its folder or list where it has no other."""
     source = config.file if config.kind == "manifest" else config.root
-    return config.name if config.name not in ("folder", "manifest") or source is None else source.stem or config.name
+    return (
+        config.name
+        if config.name not in ("folder", "manifest", "shards") or source is None
+        else source.stem or config.name
+    )

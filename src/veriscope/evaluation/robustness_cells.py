@@ -18,6 +18,7 @@ from rich.console import Console
 from veriscope.bundle.bundle import Bundle
 from veriscope.bundle.scorer import Scorer, Transform
 from veriscope.data.decode import decode_image
+from veriscope.data.places import read_bytes
 from veriscope.data.preprocess import fit_to_input, to_chw
 from veriscope.errors import DataError, DecodeError
 from veriscope.files import whole_or_not_at_all
@@ -99,8 +100,7 @@ def cell_store(folder: Path, *, bundle: Bundle, scorer: Scorer, paths: Sequence[
     digest = hashlib.blake2b(digest_size=16)
     try:
         for path in paths:
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "blake2b").digest())
+            digest.update(hashlib.blake2b(read_bytes(path)).digest())
     except OSError as error:
         raise DataError(f"{path}: was judged a moment ago and can't be read any more ({error.strerror}).") from error
     record = bundle.record

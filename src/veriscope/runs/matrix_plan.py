@@ -21,7 +21,7 @@ from veriscope.runs.pool import Job
 _OVERRIDE = re.compile(r":(?=[A-Za-z_][\w.]*=)")  # the colon of a value, as in jpeg:75, is followed by no KEY=
 _COLUMN_KEYS = ("subset", "corruption", "on_unreadable")
 _OWN_KEYS = ("bundle", "data", "paths.run_dir")
-UNNAMED = ("folder", "manifest")  # conf/data files that name no data set: it is called after its folder
+UNNAMED = ("folder", "manifest", "shards", "hf")  # conf/data files that name no data set: it is called after its folder
 _PATHS = ("data.root", "data.file")
 
 
@@ -132,7 +132,7 @@ def _column(text: str, common: Sequence[str]) -> Column:
 
 
 def _label(config: EvaluateConfig, overrides: Sequence[str]) -> str:
-    source = config.data.root if config.data.kind == "folder" else config.data.file
+    source = config.data.root if config.data.file is None else config.data.file
     name = source.stem if config.data.name in UNNAMED and source is not None else config.data.name
     further = [said.partition("=")[2] for said in overrides if key_of(said) in ("subset", "corruption")]
     return ", ".join([name, *further])
