@@ -75,8 +75,13 @@ def pack(manifest: Manifest, out: Path, *, shard_bytes: int, seed: int = 42) -> 
         packed.save(folder / INDEX_NAME)
         with (folder / INDEX_NAME).open("rb") as written:
             index = {"file": INDEX_NAME, **_sum(written)}
-        counts = packed.class_counts()
-        record = {"format": FORMAT, "counts": counts, "content_hash": packed.content_hash, "index": index, "shards": shards}
+        record = {
+            "format": FORMAT,
+            "counts": packed.class_counts(),
+            "content_hash": packed.content_hash,
+            "index": index,
+            "shards": shards,
+        }
         (folder / SHARDS_NAME).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     total = sum(shard["bytes"] for shard in shards)
     return Packed(out, len(packed), len(shards), total, int((sizes == 0).sum()), packed.content_hash)
