@@ -193,8 +193,10 @@ class SeededSampler(Sampler[tuple[int, int]]):
         order = np.arange(self._num_samples)
         if self._shuffle:
             rng = np.random.default_rng([self._seed, self._epoch])
-            free = self._shards is None
-            order = rng.permutation(order) if free else shard_order(self._shards, window=self._window, rng=rng)
+            if self._shards is None:
+                order = rng.permutation(order)
+            else:
+                order = shard_order(self._shards, window=self._window, rng=rng)
         if (self._pad or self._num_drawn is not None) and self._num_samples:
             order = np.resize(order, len(self) * self._num_replicas)
         for index in order[self._rank :: self._num_replicas]:

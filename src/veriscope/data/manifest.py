@@ -36,6 +36,7 @@ SCHEMA = pa.schema(
 )
 # Of pictures that lie in slices of larger files; `file` is null for one in a file of its own.
 SLICED_SCHEMA = SCHEMA.append(pa.field("file", _WORD)).append(pa.field("offset", pa.int64()))
+_NO_LABELS = np.zeros(0, dtype=np.int8)
 _ROOT_KEY = b"veriscope.root"
 _SPLIT_NAMES = frozenset(split.value for split in Split)
 
@@ -158,7 +159,9 @@ class Manifest:
     @cached_property
     def labels(self) -> Labels:
         """Labels, int8, 0 = real, 1 = fake, in row order."""
-        return np.asarray(self._table["label"].combine_chunks().to_numpy(zero_copy_only=False), dtype=np.int8)
+        # Not to_numpy: where pandas is installed it imports it, which costs every loader process 24 MiB.
+        column = self._table["label"].combine_chunks()
+        return np.frombuffer(column.buffers()[1], np.int8, len(column), column.offset) if len(column) else _NO_LABELS
 
     @property
     def splits(self) -> Texts:

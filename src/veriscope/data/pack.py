@@ -75,7 +75,7 @@ def pack(manifest: Manifest, out: Path, *, shard_bytes: int, seed: int = 42) -> 
         packed.save(folder / INDEX_NAME)
         with (folder / INDEX_NAME).open("rb") as file:
             index = {"file": INDEX_NAME, **_sum(file)}
-        counts = packed.class_counts()
+        counts = {str(name): count for name, count in packed.class_counts().items()}
         record = {"format": FORMAT, **counts, "content_hash": packed.content_hash, "index": index, "shards": shards}
         (folder / SHARDS_NAME).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     total = sum(shard["bytes"] for shard in shards)
@@ -169,8 +169,10 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
 
 def _sum(file: BinaryIO) -> dict[str, Any]:
     file.seek(0)
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"bytes": file.tell(), "sha256": digest}
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return {"bytes": file.tell(), "sha256": digest.hexdigest()}
 
 
 def _index(
