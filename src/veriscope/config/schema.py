@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from veriscope.config.audit import AuditConfig
 from veriscope.config.crossval import CrossvalConfig
 from veriscope.config.judging import CalibrationConfig, OodConfig, ThresholdConfig, UnsureConfig
 from veriscope.config.targets import TargetSpec
@@ -129,10 +130,9 @@ class DataConfig(Frozen):
     def _kind_has_its_source(self) -> Self:
         if self.kind == "manifest" and self.file is None:
             raise ValueError("data.kind=manifest needs data.file=PATH.csv or PATH.parquet")
-        if self.kind != "manifest" and self.group_column is not None:
-            raise ValueError("data.group_column names a column of a manifest: it needs data=manifest data.file=...")
-        if self.kind != "manifest" and self.source_column is not None:
-            raise ValueError("data.source_column names a column of a manifest: it needs data=manifest data.file=...")
+        for key in ("group_column", "source_column"):
+            if self.kind != "manifest" and getattr(self, key) is not None:
+                raise ValueError(f"data.{key} names a column of a manifest: it needs data=manifest data.file=...")
         if self.kind == "folder" and self.root is None:
             raise ValueError("data.kind=folder needs data.root=DIR")
         if self.kind == "synthetic" and self.synthetic is None:
@@ -344,6 +344,7 @@ class RunConfig(Frozen):
     threshold: ThresholdConfig = ThresholdConfig()
     unsure: UnsureConfig = UnsureConfig()
     ood: OodConfig = OodConfig()
+    audit: AuditConfig = AuditConfig()
 
     @property
     def planned_epochs(self) -> int:

@@ -1,0 +1,32 @@
+"""What renders veriscope's pages: one style, everything escaped."""
+
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from veriscope.evaluation.metrics import UNDEFINED
+from veriscope.evaluation.pictures import score_text
+
+
+def page_environment(package: str = "veriscope.evaluation") -> Environment:
+    """Return what renders the templates of `package`, which may include the report's: autoescaped, an unknown name is
+    an error; `style` is the report's CSS."""
+    report = PackageLoader("veriscope.evaluation")
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(package), report]), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["num"] = number_text
+    environment.filters["share"] = lambda value: UNDEFINED if value is None else f"{value:.1%}".replace("%", " %")
+    environment.filters["score"] = score_text
+    source, _, _ = report.get_source(environment, "report.html.j2")
+    environment.globals["style"] = Markup(source.partition("<style>")[2].partition("</style>")[0])
+    return environment
+
+
+def number_text(value: Any) -> str:
+    """Return a number as people read it, anything else as text."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
