@@ -4,6 +4,7 @@ from veriscope.audit.check import Check, Status, status_of
 from veriscope.audit.facts import CONTAINER_WORDS, PIXEL_WORDS
 from veriscope.audit.shortcuts import Fact, Question, Shortcuts
 from veriscope.config.audit import ShortcutsConfig
+from veriscope.errors import printable
 from veriscope.evaluation.figures import Figure
 
 _WORDS = {**CONTAINER_WORDS, **PIXEL_WORDS}
@@ -30,7 +31,7 @@ def shortcut_checks(found: Shortcuts, *, config: ShortcutsConfig) -> list[Check]
 
 def _check(question: Question, config: ShortcutsConfig) -> Check:
     pixels = question.family == "pixels"
-    name = ".".join(filter(None, ("shortcuts", question.family, question.generator)))
+    name = ".".join(filter(None, ("shortcuts", question.family, printable(question.generator or ""))))
     count = question.num_fake + question.num_real
     if question.not_measured:
         return Check(name=name, status="pass", text=f"Not measured: {question.not_measured}.", count=count)
@@ -59,7 +60,7 @@ def _check(question: Question, config: ShortcutsConfig) -> Check:
 
 
 def _sentences(question: Question, status: Status, *, warn_at: float, by_chance: bool) -> list[str]:
-    whom = f"{question.generator or 'fake'} from real"
+    whom = f"{printable(question.generator or 'fake')} from real"
     best = question.facts[0]
     model, alone = question.model.value or 0.0, best.auroc.value or 0.0
     pixels = question.family == "pixels"
