@@ -143,7 +143,10 @@ def test_class_names_of_the_user(tmp_path: Path) -> None:
         (["rvf1k"], "is no folder, no list of files and no data set of conf/data. Did you mean 'rvf10k'?"),
         (["missing.csv"], "does not exist"),
         (["{data}", "--set", "audit.shortcuts.warn_auroc=2"], "audit.shortcuts.warn_auroc"),
-        (["{data}", "--set", "audit.shortcut.warn_auroc=0.6"], "Known: before_training, duplicates, integrity, on_stop, shortcuts."),
+        (
+            ["{data}", "--set", "audit.shortcut.warn_auroc=0.6"],
+            "Known: before_training, duplicates, integrity, on_stop, shortcuts.",
+        ),
         (["{data}", "--set", "optim.lr=1"], "takes KEY=VALUE of data, audit and paths"),
         (["{data}", "--against", "{data}/nothing"], "is no folder"),
     ],

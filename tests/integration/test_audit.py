@@ -43,7 +43,7 @@ def test_folds_and_their_ensemble_share_one_audit(pictures: Path, tmp_path: Path
     words = ["split=kfold", "split.num_folds=2", "trainer.max_epochs=1", "crossval.ensemble=true"]
     asked = [word for word in command(pictures, tmp_path, *words) if not word.startswith("audit.")]
     places = [f"paths.run_dir={run}", f"paths.cache={tmp_path}/cache"]
-    done = subprocess.run([*asked, WARN, *places], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run([*asked, WARN, *places], cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("audit, stop: Byte size alone tells fake from real") == 1
     found = [load_bundle(folder / "bundle").record.audit for folder in (run, run / "fold_0", run / "fold_1")]

@@ -80,6 +80,8 @@ def lines(audit: Audit) -> list[str]:
     passed = [check.name for check in audit.checks if check.status == "pass"]
     if passed:
         shown.append(f"  pass  {len(passed)}: {', '.join(passed)}")
+    if audit.left_out:
+        shown.append(f"  not looked at: {', '.join(audit.left_out)}")
     return shown
 
 
