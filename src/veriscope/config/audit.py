@@ -20,6 +20,12 @@ class IntegrityConfig(Frozen):
 class DuplicatesConfig(Frozen):
     """Of copies. The same picture in two splits, or in both classes, always stops: it is a mistake at any number."""
 
+    likeness: float = Field(
+        default=0.95,
+        ge=0.9,
+        le=1,
+        description="correlation of two pictures laid on each other, from which on they are copies",
+    )
     stop_near_share: Share = Field(
         default=0.01, description="share of a split whose near copy lies in another split; one warns"
     )
