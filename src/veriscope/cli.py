@@ -5,7 +5,19 @@ import sys
 from collections.abc import Callable, Sequence
 
 from veriscope import __version__
-from veriscope.commands import bench, card, compare, matrix, predict, reproduce, summary, sweep
+from veriscope.commands import (
+    align,
+    bench,
+    card,
+    compare,
+    download,
+    matrix,
+    pack,
+    predict,
+    reproduce,
+    summary,
+    sweep,
+)
 from veriscope.errors import (
     INTERRUPTED,
     PIPE_CLOSED,
@@ -55,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"veriscope {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (card, compare, matrix, predict, reproduce, summary, sweep, bench):
+    for command in (align, card, compare, download, matrix, pack, predict, reproduce, summary, sweep, bench):
         command.add(commands)
     return parser
 

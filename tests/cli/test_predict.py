@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.helpers.bundles import tiny_bundle, write_pictures
-from tests.helpers.inspected import scene
+from tests.helpers.copied import scene
 
 from veriscope.cli import main
 from veriscope.types import UnsureBand

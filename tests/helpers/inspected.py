@@ -1,80 +1,69 @@
-"""Small data sets in memory with the table that an audit makes of them, for faults to be planted in."""
+"""The facts of picture files as the table that `veriscope audit` makes, read by PIL alone: for tests and benchmarks."""
 
 import hashlib
-from functools import cache
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
-from veriscope.audit.hashing import picture_hashes
+from veriscope.audit.pixel_facts import PIXEL_FACTS, pixel_facts
 from veriscope.data.decode import decode_image
-from veriscope.data.manifest import Manifest
-from veriscope.data.scenes import photograph
-from veriscope.errors import DecodeError
+from veriscope.data.jpeg import jpeg_quality
 
-
-class Picture(NamedTuple):
-    """A file of a data set: its path is split/class/name."""
-
-    path: str
-    data: bytes
-    group: str | None = None
-
-    @property
-    def split(self) -> str:
-        return self.path.split("/")[0]
-
-
-@cache
-def scene(seed: int, side_px: int = 64) -> Image.Image:
-    """Return a picture unlike that of any other seed."""
-    return Image.fromarray((photograph(np.random.default_rng(seed), side_px) * 255).round().astype(np.uint8))
-
-
-def encoded(image: Image.Image, *, kind: str = "PNG", quality: int = 90) -> bytes:
-    """Return the picture's file; `quality` is JPEG's."""
-    buffer = BytesIO()
-    image.save(buffer, kind, **({"quality": quality} if kind == "JPEG" else {}))
-    return buffer.getvalue()
-
-
-def clean_pictures(*, seed: int = 0) -> list[Picture]:
-    """Return 12 pictures, two of each class in each of three splits, every one another scene."""
-    places = [
-        f"{split}/{name}/{n}.png" for split in ("train", "val", "test") for name in ("real", "fake") for n in (0, 1)
+_SUBSAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
+_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("sha256", pa.binary(32)),
+        ("problem", pa.string()),
+        ("format", pa.string()),
+        ("mode", pa.string()),
+        ("width_px", pa.int32()),
+        ("height_px", pa.int32()),
+        ("size_bytes", pa.int64()),
+        ("frames", pa.int32()),
+        ("quality", pa.int8()),
+        ("quant_tables", pa.string()),
+        ("subsampling", pa.string()),
+        ("progressive", pa.bool_()),
+        ("exif", pa.bool_()),
+        ("icc", pa.bool_()),
+        ("alpha", pa.bool_()),
+        ("orientation", pa.int8()),
+        *((name, pa.float32()) for name in PIXEL_FACTS),
     ]
-    return [Picture(place, encoded(scene(100 * seed + number))) for number, place in enumerate(places)]
+)
 
 
-def inspected(pictures: list[Picture], *, splits: bool = True, opened: bool = True) -> tuple[Manifest, pa.Table]:
-    """Return the manifest and its inspection; `opened=False`: what a look at the files' bytes alone gives."""
-    pictures = sorted(pictures)
-    manifest = Manifest.from_columns(
-        [picture.path for picture in pictures],
-        root=Path("data"),
-        labels=[int("/fake/" in picture.path) for picture in pictures],
-        size_bytes=[len(picture.data) for picture in pictures],
-        splits=[picture.split for picture in pictures] if splits else None,
-        groups=[picture.group for picture in pictures],
-    )
-    columns: dict[str, pa.Array] = {
-        "sha256": pa.array([hashlib.sha256(picture.data).digest() for picture in pictures], pa.binary(32))
-    }
-    if opened:
-        facts = [_opened(picture.data) for picture in pictures]
-        types = {"problem": pa.string(), "pixels": pa.binary(16), "hashes": pa.binary()}
-        columns |= {name: pa.array([fact[name] for fact in facts], kind) for name, kind in types.items()}
-    return manifest, pa.table(columns)
+def inspect_files(files: Sequence[tuple[str, bytes | Path]], *, pixels: bool = True) -> pa.Table:
+    """Return the table of (name, content or path) pairs, in their order."""
+    rows = [_row(name, data if isinstance(data, bytes) else data.read_bytes(), pixels) for name, data in files]
+    return pa.Table.from_pylist(rows, schema=_SCHEMA)
 
 
-def _opened(data: bytes) -> dict[str, str | bytes | None]:
-    try:
-        image_HWC = decode_image(data)
-    except DecodeError as error:
-        return {"problem": error.reason, "pixels": None, "hashes": None}
-    pixels = hashlib.blake2b(repr(image_HWC.shape).encode() + image_HWC.tobytes(), digest_size=16).digest()
-    return {"problem": None, "pixels": pixels, "hashes": picture_hashes(image_HWC)}
+def _row(name: str, data: bytes, pixels: bool) -> dict[str, object]:
+    with Image.open(BytesIO(data)) as image:
+        jpeg = image.format == "JPEG"
+        tables = getattr(image, "quantization", None) if jpeg else None
+        exif = image.getexif()
+        row: dict[str, object] = {
+            "path": name,
+            "sha256": hashlib.sha256(data).digest(),
+            "format": image.format,
+            "mode": image.mode,
+            "width_px": image.width,
+            "height_px": image.height,
+            "size_bytes": len(data),
+            "frames": getattr(image, "n_frames", 1),
+            "quality": jpeg_quality(tables) if tables else None,
+            "quant_tables": hashlib.sha256(repr(sorted(tables.items())).encode()).hexdigest()[:8] if tables else None,
+            "subsampling": _SUBSAMPLING.get(JpegImagePlugin.get_sampling(image), "other") if jpeg else None,
+            "progressive": bool(image.info.get("progressive", False) or image.info.get("interlace", 0)),
+            "exif": len(exif) > 0,
+            "icc": "icc_profile" in image.info,
+            "alpha": "A" in image.getbands() or "transparency" in image.info,
+            "orientation": exif.get(0x0112),
+        }
+    return row | (dict(zip(PIXEL_FACTS, pixel_facts(decode_image(data)).tolist(), strict=True)) if pixels else {})

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from veriscope.bench.step import bench_step
 from veriscope.bench.timing import SETTINGS
 from veriscope.config.schema import BackboneConfig, HeadConfig, ModelConfig
 from veriscope.data.scan import scan_folder
+from veriscope.data.shards import SHARD_SUFFIX, ShardRules, load_shards
 from veriscope.errors import ConfigError
 from veriscope.models.precision import native_bf16, resolve_device
 from veriscope.types import InputSpec
@@ -77,5 +79,18 @@ def _bench_data(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.what == "copies":
         return benchmark_copies(arguments.folder, num_planted=arguments.planted)
     spec = InputSpec(size_px=arguments.size_px)
-    manifest = scan_folder(arguments.folder, both_classes=False)
-    return benchmark_loader(manifest, spec, batch_size=arguments.batch_size, num_workers=arguments.workers)
+    rules = ShardRules()
+    shards = any(file.suffix == SHARD_SUFFIX for file in arguments.folder.glob("*"))
+    manifest = (
+        load_shards(arguments.folder, rules=rules, cache=Path(".cache"), both_classes=False)
+        if shards
+        else scan_folder(arguments.folder, both_classes=False)
+    )
+    return benchmark_loader(
+        manifest,
+        spec,
+        batch_size=arguments.batch_size,
+        num_workers=arguments.workers,
+        num_batches=arguments.batches,
+        window_shards=arguments.window_shards,
+    )

@@ -21,9 +21,9 @@ def add(commands: Commands) -> None:
         "manifest: what a list of --rows files costs; copies: which planted copies of pictures below --folder an audit "
         "finds; near: its search among --rows hashes, made up, or drawn like the pictures below --folder",
     )
-    parser.add_argument(
-        "--folder", type=Path, metavar="DIR", help="loader, copies, near: class folders of pictures, as real/ fake/"
-    )
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="loader: class folders, or shards; else: pictures")
+    parser.add_argument("--batches", type=positive, default=30, metavar="N", help="loader (default: 30)")
+    parser.add_argument("--window-shards", type=positive, metavar="N", help="loader: as data.window_shards")
     parser.add_argument("--workers", type=not_negative, default=2, metavar="N", help="loader: processes (default: 2)")
     parser.add_argument(
         "--rows", type=positive, default=1_000_000, metavar="N", help="manifest, near (default: 1,000,000)"

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from veriscope.types import Frozen, Share
+from veriscope.types import Frozen, OpenShare, Share
 
 Auroc = Annotated[float, Field(ge=0.5, le=1)]
 
@@ -37,6 +37,12 @@ class ShortcutsConfig(Frozen):
 
     warn_auroc: Auroc = Field(default=0.7, description="lower end of the interval of a model on such facts alone")
     stop_auroc: Auroc = Field(default=0.9, description="the same, of all fakes together; one generator's only warns")
+    warn_pixels_auroc: Auroc = Field(
+        default=0.8, description="of a model on brightness, colour and the like, which are partly content; never stops"
+    )
+    max_p: OpenShare = Field(default=0.05, description="a p-value above it is chance, whatever the figure")
+    min_pictures: int = Field(default=20, ge=10, description="of each class; with fewer nothing is measured")
+    max_pictures: int = Field(default=10_000, ge=100, description="of each class; of more, so many are drawn")
     num_folds: int = Field(default=5, ge=2, le=20)
     num_permutations: int = Field(default=49, ge=19, le=9999, description="of the labels, for the p-value")
     seed: int = Field(default=42, ge=0)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure as Picture
 from PIL import Image
 
@@ -184,6 +184,7 @@ def render(
         threshold_rows=_threshold_rows(judgement),
         free_rows=_free_rows(judgement),
         threshold_titles={name: threshold_title(name, value) for name, value in judgement.thresholds.items()},
+        threshold_place=_threshold_place(judgement),
         degenerate=_any_degenerate(judgement),
         figure_text=figure_text,
         charts=[(name, inline_svg(pictures[name]), text) for name, text in captions.items() if name in pictures],
@@ -197,6 +198,11 @@ def render(
     )
 
 
+def prose(text: str) -> Markup:
+    """Return a sentence that a terminal could show, too, for a page: escaped, and what stands in backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def page_environment() -> Environment:
     """Return what renders veriscope's pages: autoescaped, an unknown name is an error; `style` is the report's CSS."""
     environment = Environment(
@@ -206,6 +212,7 @@ def page_environment() -> Environment:
     environment.filters["num"] = _number_text
     environment.filters["share"] = lambda value: UNDEFINED if value is None else f"{value:.1%}".replace("%", " %")
     environment.filters["score"] = score_text
+    environment.filters["prose"] = prose
     report, _, _ = PackageLoader("veriscope.evaluation").get_source(environment, "report.html.j2")
     environment.globals["style"] = Markup(report.partition("<style>")[2].partition("</style>")[0])
     return environment
@@ -241,6 +248,12 @@ def threshold_title(name: str, threshold: Threshold) -> str:
     """Return what heads a threshold's column: its name and value."""
     known = {"default": "fixed", "val": "chosen on val", "out_of_fold": "chosen out of fold"}
     return f"{known.get(name, name)}: {threshold.value:.4g}"
+
+
+def _threshold_place(judgement: Judgement) -> str:
+    """Return the headline threshold for a sentence, as `0.4784 (chosen on val)`."""
+    name, _, value = threshold_title(judgement.headline, judgement.thresholds[judgement.headline]).rpartition(": ")
+    return f"{value} ({name})"
 
 
 def figure_text(figure: Figure) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.helpers.inspected import Picture, clean_pictures, encoded, inspected, scene
+from tests.helpers.copied import Picture, clean_pictures, encoded, inspected, scene
 
 from veriscope.audit.check import Check, worst
 from veriscope.audit.duplicate_checks import duplicate_checks, shared_checks

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tests.helpers.inspected import scene
+from tests.helpers.copied import scene
 
 from veriscope.audit import near
 from veriscope.audit.hashing import HASH_BYTES, SIDE, as_pictures, picture_hashes
