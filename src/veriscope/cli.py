@@ -5,7 +5,20 @@ import sys
 from collections.abc import Callable, Sequence
 
 from veriscope import __version__
-from veriscope.commands import audit, bench, card, compare, matrix, predict, reproduce, summary, sweep
+from veriscope.commands import (
+    align,
+    audit,
+    bench,
+    card,
+    compare,
+    download,
+    matrix,
+    pack,
+    predict,
+    reproduce,
+    summary,
+    sweep,
+)
 from veriscope.errors import (
     INTERRUPTED,
     PIPE_CLOSED,
@@ -55,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"veriscope {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (audit, card, compare, matrix, predict, reproduce, summary, sweep, bench):
+    for command in (align, audit, card, compare, download, matrix, pack, predict, reproduce, summary, sweep, bench):
         command.add(commands)
     return parser
 

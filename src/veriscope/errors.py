@@ -54,7 +54,10 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM has come: everything is closed as after Ctrl-C, the exit code is another."""
 
 
-_NO_PLACE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)
+_NO_PLACE = (
+    errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EEXIST, errno.EISDIR, errno.ELOOP,
+    errno.EBUSY, errno.EXDEV,
+)  # fmt: skip
 
 
 def machine_trouble(error: BaseException) -> str | None:
@@ -66,7 +69,8 @@ def machine_trouble(error: BaseException) -> str | None:
     if full or short_write or "database or disk is full" in text or "No space left on device" in text:
         return "the disk is full; free some space."
     if isinstance(error, OSError) and error.errno in _NO_PLACE and error.filename is not None:
-        return f"'{error.filename}' can't be used ({error.strerror}); name another place, or mend its rights."
+        place = error.filename if error.filename2 is None else error.filename2  # of a renaming: the name that is kept
+        return f"'{place}' can't be used ({error.strerror}); name another place, or mend its rights."
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for its name
         return "the GPU's memory is full; take a smaller data.batch_size (trainer.accumulate_batches makes up for it)."
     if isinstance(error, MemoryError):

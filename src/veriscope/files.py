@@ -30,6 +30,27 @@ def whole_or_not_at_all(path: Path) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
+def is_there(text: str) -> bool:
+    """Return whether a word of the command line is a path that exists; one that is too long for any path is none."""
+    try:
+        return Path(text).exists()
+    except OSError:
+        return False
+
+
+def can_be_replaced(folder: Path) -> bool:
+    """Return whether a folder made beside the empty `folder` can take its name, which it does not at a mount point."""
+    probe = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.partial")
+    try:
+        probe.mkdir()
+        probe.replace(folder)
+    except OSError:
+        with suppress(OSError):
+            probe.rmdir()
+        return False
+    return True
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all. Names of undecodable files come out with backslashes."""
     with whole_or_not_at_all(path) as temporary:

@@ -6,6 +6,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from veriscope.errors import printable
+
 T = TypeVar("T")
 
 
@@ -30,5 +32,13 @@ def tracked(items: Iterable[T], *, doing: str, total: int, shown: bool = True) -
 
 
 def say(console: Console, text: str) -> None:
-    """Print a line as it is: brackets in a path are no markup, and a path that is cut can't be copied."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    """Print a line as it is: brackets in a path are no markup, and a path that is cut can't be copied. Control
+    characters, which names may hold, come out escaped."""
+    console.print(printable(text, keep="\n"), highlight=False, markup=False, soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """Return `40 s`, `12 min` or `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

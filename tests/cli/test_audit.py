@@ -130,6 +130,16 @@ def test_a_named_data_set_and_words_of_its_own(tmp_path: Path) -> None:
     assert code in (0, 1)
 
 
+def test_shards_are_read_where_they_lie(tmp_path: Path, data: Path) -> None:
+    assert main(["pack", str(data), str(tmp_path / "shards"), "--set", f"paths.cache={tmp_path}/cache"]) == 0
+    _, folder = audit(tmp_path, f"shards:data.root={tmp_path}/shards")
+    _, plain = audit(tmp_path, str(data), name="plain")
+    assert statuses(folder) == statuses(plain)
+    found, expected = report(folder), report(plain)
+    assert found["data"]["pictures"] == 24
+    assert found["integrity"] == expected["integrity"]
+
+
 def test_class_names_of_the_user(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "pictures", classes=("camera", "diffusion"), size_px=64)
     code, folder = audit(tmp_path, str(root), "--set", "data.class_map={camera: real, diffusion: fake}")

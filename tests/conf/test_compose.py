@@ -16,7 +16,8 @@ GROUPS = ("augment", "callbacks", "logger", "loss", "model", "optim", "schedule"
 CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONF_DIR / group).glob("*.yaml"))]
 RECIPES = sorted((CONF_DIR / "experiment").glob("*.yaml")) + sorted((CONF_DIR / "debug").glob("*.yaml"))
 # What only the user can know.
-NEEDED = {"folder": ["data.root=somewhere"], "custom": ["data.root=somewhere"], "manifest": ["data.file=list.csv"]}
+NEEDED = {name: ["data.root=somewhere"] for name in ("folder", "custom", "shards")}
+NEEDED |= {name: ["data.file=list.csv"] for name in ("manifest", "hf")}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -26,14 +26,16 @@ FACTS = TrainingFacts(
 )
 
 
-def tiny_bundle(folder: Path, *, threshold: float = 0.4, fake_share: float | None = None, **changes: object) -> Bundle:
+def tiny_bundle(
+    folder: Path, *, threshold: float = 0.4, fake_share: float | None = None, fitted_on: str = "val", **changes: object
+) -> Bundle:
     """Write a bundle of a random network of 32 px; its logits differ from picture to picture."""
     torch.manual_seed(0)
     detector = build_detector(model_config("test_resnet", "linear", size_px=32))
     return save_bundle(
         folder,
         detector=detector,
-        calibration=Calibration(temperature=2.0, fitted_on="val", fake_share=fake_share),
+        calibration=Calibration(temperature=2.0, fitted_on=fitted_on, fake_share=fake_share),
         thresholds={"val": Threshold(value=threshold, rule="best balanced accuracy", chosen_on="val")},
         training=FACTS,
         notices=("Made for tests.",),

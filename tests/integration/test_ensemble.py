@@ -18,7 +18,7 @@ from veriscope.config.schema import CrossvalConfig, RunConfig
 from veriscope.data.sources import load_manifest
 from veriscope.data.splits import OUTSIDE_FOLDS, fold_numbers
 from veriscope.errors import DataError, RunError
-from veriscope.evaluation.calibration import fit_temperature
+from veriscope.evaluation.calibration import fit_calibration
 from veriscope.evaluation.predictions import PredictionTable
 from veriscope.evaluation.run import run_evaluation
 from veriscope.run_folder import RunFolder, open_run_folder
@@ -32,6 +32,8 @@ def crossval(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     """Return a finished 2-fold cross-validation with its ensemble, and what it said."""
     root = tmp_path_factory.mktemp("crossval")
     words = ("split=kfold", "split.num_folds=2", "crossval.ensemble=true", f"paths.run_dir={root / 'cv'}")
+    # The folds come onto one scale by temperature all the same; platt is for the bundles.
+    words += ("calibration.method=platt",)
     done = subprocess.run(
         command(pictures, root, f"paths.cache={root / 'cache'}", *words), cwd=ROOT, capture_output=True, text=True,
         check=False,
@@ -71,8 +73,9 @@ def test_the_record_says_what_it_is(crossval: tuple[RunFolder, str]) -> None:
     assert "crossval.ensemble=true" in facts.command
     summary = json.loads((folder.path / CROSSVAL_NAME).read_text())
     assert bundle.record.ensemble.out_of_fold["auroc"] == summary["pooled"]["metrics"]["auroc"]["value"]
-    expected = fit_temperature(pooled.labels, pooled.logits, fitted_on="")
-    assert bundle.calibration.temperature == pytest.approx(expected.temperature)
+    expected = fit_calibration(pooled.labels, pooled.logits, fitted_on="", method="platt")
+    assert (bundle.calibration.method, bundle.calibration.formula) == ("platt", expected.formula)
+    assert load_bundle(folder.path / "fold_0" / "bundle").calibration.method == "platt"
     assert bundle.preferred_threshold.chosen_on == "folder out of fold, by single members"
     manifest = load_manifest(config.data, paths_cache=config.paths.cache)
     inside = int((fold_numbers(manifest, config.split) != OUTSIDE_FOLDS).sum())
@@ -111,7 +114,7 @@ def test_predict_gives_the_mean_of_the_folds(
     found = json.loads(capsys.readouterr().out)
     (row,) = found["verdicts"]
     assert row["logit"] == pytest.approx(by_hand(folder, [picture])[0], abs=1e-5)
-    odds = np.exp(row["logit"] / found["calibration"]["temperature"])
+    odds = np.exp(found["calibration"]["slope"] * row["logit"] + found["calibration"]["intercept"])
     assert row["score"] == pytest.approx(odds / (1 + odds), abs=1e-6)
     assert found["threshold"]["chosen_on"] == "folder out of fold, by single members"
 

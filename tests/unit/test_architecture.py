@@ -14,7 +14,9 @@ HOMES = {
     "albumentations": ("augment/training.py",),
     "cv2": ("augment/training.py",),
     "timm": ("models/backbones.py",),
-    "huggingface_hub": ("models/weights.py",),
+    "huggingface_hub": ("models/weights.py", "data/download.py"),
+    "kagglehub": ("data/download.py",),
+    "datasets": ("data/hugging_face.py",),
     "wandb": ("tracking.py", "training/loggers.py"),
     "matplotlib": (
         "evaluation/compare_plots.py",

@@ -74,3 +74,15 @@ def test_a_training_run_says_how_to_go_on(tmp_path: Path, full: Path) -> None:
         full.write_text("x")
     with pytest.raises(KeyError), naming_the_way_on(folder):
         raise KeyError("a bug")
+
+
+def test_a_place_that_is_taken_otherwise_is_no_bug(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(FileExistsError) as caught:
+        file.mkdir(exist_ok=True)
+    assert str(file) in (machine_trouble(caught.value) or "")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="directory") as renamed:
+        file.replace(tmp_path / "folder")
+    assert f"'{tmp_path}/folder' can't be used" in (machine_trouble(renamed.value) or "")

@@ -1,10 +1,11 @@
 """What is written is there whole or not at all."""
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from veriscope.files import whole_or_not_at_all, write_text
+from veriscope.files import can_be_replaced, whole_or_not_at_all, write_text
 
 
 def test_a_block_that_fails_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
@@ -53,3 +54,17 @@ def test_two_writers_of_one_file_have_names_of_their_own(tmp_path: Path) -> None
 def test_names_of_undecodable_files_can_be_written(tmp_path: Path) -> None:
     write_text(tmp_path / "list.csv", "caf\udce9.jpg")
     assert (tmp_path / "list.csv").read_text() == "caf\\udce9.jpg"
+
+
+def test_whether_a_folder_can_take_a_place_is_tried_and_leaves_nothing(tmp_path, monkeypatch):
+    place = tmp_path / "out"
+    place.mkdir()
+    assert can_be_replaced(place)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+    def busy(*_):
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "replace", busy)
+    assert not can_be_replaced(place)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -86,5 +86,9 @@ def _command(config: RunConfig) -> str:
     """Return the audit of the same data, as a person types it."""
     data = config.data
     place = data.file or data.root
-    name = data.name if data.kind == "synthetic" or data.name not in ("folder", "manifest") else str(place)
+    name = data.name
+    if data.kind in ("folder", "manifest") and data.name == data.kind:
+        name = str(place)
+    elif data.kind == data.name and place is not None:  # shards, hf
+        name = f"{data.name}:data.{'file' if data.file is not None else 'root'}={place}"
     return shlex.join(["veriscope", "audit", name])

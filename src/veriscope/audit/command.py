@@ -22,6 +22,7 @@ from veriscope.run_folder import new_folder
 _SETTABLE = ("data", "audit", "paths")
 _OVERRIDE = re.compile(r":(?=[A-Za-z_][\w.]*=)")  # as in the matrix: folder:data.root=DIR
 _PATHS = ("data.root", "data.file", "paths.data", "paths.cache", "paths.runs")
+UNNAMED = ("folder", "manifest", "shards", "hf")  # files of conf/data that name no data set
 _LISTS = (".csv", ".parquet")
 
 
@@ -102,7 +103,7 @@ def read_data(text: str, *, words: Sequence[str] = ()) -> tuple[RunConfig, Data]
     config = compose_run(said)
     manifest = load_manifest(config.data, paths_cache=config.paths.cache, both_classes=False)
     place = config.data.file or config.data.root
-    unnamed = config.data.name in ("folder", "manifest") and place is not None
+    unnamed = config.data.name in UNNAMED and place is not None
     name = place.resolve().stem if unnamed and place is not None else config.data.name
     return config, Data(name, manifest, config.data.max_pixels)
 

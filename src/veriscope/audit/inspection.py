@@ -13,7 +13,7 @@ from functools import partial
 from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -48,7 +48,7 @@ def inspect(
     gave is in the cache before the next is waited for, so that an audit that ends early, by Ctrl-C, SIGTERM or kill
     -9, is gone on with and not begun again. A picture that ends the process that decodes it is a problem of that row.
     """
-    look = partial(_look, root=os.fspath(manifest.root), depth=depth, max_pixels=max_pixels)
+    look = partial(_look, depth=depth, max_pixels=max_pixels)
     pooled = workers > 1 and depth == "pixels" and len(manifest) >= POOL_FROM
     crew = _Crew(workers if pooled else 0, look)
     rows = _rows(manifest, crew, cache=cache, depth=depth)
@@ -64,9 +64,10 @@ def inspect(
 def _rows(manifest: Manifest, crew: "_Crew", *, cache: FactsCache, depth: Depth) -> Iterator[Row]:
     """Yield the rows in order; what isn't in the cache is given to the crew, and to the cache afterwards."""
     waiting: deque[Callable[[], list[Row]]] = deque()
-    paths = chain.from_iterable(chunk.to_pylist() for chunk in manifest.table["path"].chunks)
-    for chunk in _batched(paths, CHUNK):
-        waiting.append(_begun(chunk, manifest.root, crew, cache=cache, depth=depth))
+    names = chain.from_iterable(chunk.to_pylist() for chunk in manifest.table["path"].chunks)
+    files = (_File(name, os.fspath(manifest.absolute_path(row))) for row, name in enumerate(names))
+    for chunk in _batched(files, CHUNK):
+        waiting.append(_begun(chunk, crew, cache=cache, depth=depth))
         if len(waiting) > crew.ahead:
             yield from waiting.popleft()()
     while waiting:
@@ -79,13 +80,11 @@ def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield part
 
 
-def _begun(
-    paths: Sequence[str], root: Path, crew: "_Crew", *, cache: FactsCache, depth: Depth
-) -> Callable[[], list[Row]]:
+def _begun(files: Sequence["_File"], crew: "_Crew", *, cache: FactsCache, depth: Depth) -> Callable[[], list[Row]]:
     """Begin with a chunk; return what gives its rows when they are there."""
-    hashed = {path: _hash(root / path) for path in paths}
+    hashed = {file: _hash(file) for file in files}
     known = cache.find([one for one in hashed.values() if isinstance(one, bytes)], depth=depth)
-    new = [path for path, one in hashed.items() if isinstance(one, bytes) and one not in known]
+    new = [file for file, one in hashed.items() if isinstance(one, bytes) and one not in known]
     give = crew.begin(new)
 
     def rows() -> list[Row]:
@@ -93,14 +92,14 @@ def _begun(
         # A crash may be this machine's lack of memory: it isn't kept.
         kept = {row.sha256: row.facts for row in found.values() if row.sha256 and row.facts.problem != CRASHED}
         cache.keep(kept, depth=depth)
-        return [found.get(path) or _known(path, hashed[path], known) for path in paths]
+        return [found.get(file.name) or _known(file.name, hashed[file], known) for file in files]
 
     return rows
 
 
-def _hash(path: Path) -> bytes | DecodeError:
+def _hash(file: "_File") -> bytes | DecodeError:
     try:
-        return hashlib.sha256(read_file(path)).digest()
+        return hashlib.sha256(read_file(Path(file.place))).digest()
     except DecodeError as error:
         return error
 
@@ -111,12 +110,12 @@ def _known(path: str, one: bytes | DecodeError, known: dict[bytes, Facts]) -> Ro
     return Row(path, one, known[one])
 
 
-def _look(paths: Sequence[str], *, root: str, depth: Depth, max_pixels: int) -> list[Row]:
+def _look(files: Sequence["_File"], *, depth: Depth, max_pixels: int) -> list[Row]:
     """Return the rows of files that were readable a moment ago."""
     rows = []
-    for path in paths:
+    for path, place in files:
         try:
-            data = read_file(Path(root, path))
+            data = read_file(Path(place))
         except DecodeError as error:
             rows.append(Row(path, None, Facts(error.reason, None, None)))
             continue
@@ -125,10 +124,17 @@ def _look(paths: Sequence[str], *, root: str, depth: Depth, max_pixels: int) -> 
     return rows
 
 
+class _File(NamedTuple):
+    """A row's path in the manifest, and where its bytes lie: a file, or a slice of a shard (data.places)."""
+
+    name: str
+    place: str
+
+
 class _Crew:
     """Processes that look at pictures; none of them: this process does, when it is waited for."""
 
-    def __init__(self, processes: int, look: Callable[[Sequence[str]], list[Row]]) -> None:
+    def __init__(self, processes: int, look: Callable[[Sequence[_File]], list[Row]]) -> None:
         self._processes = processes
         self._look = look
         self._pool: ProcessPoolExecutor | None = None
@@ -138,19 +144,19 @@ class _Crew:
         """How many chunks may be under way."""
         return AHEAD * self._processes
 
-    def begin(self, paths: Sequence[str]) -> Callable[[], list[Row]]:
+    def begin(self, files: Sequence[_File]) -> Callable[[], list[Row]]:
         """Begin to look at these files; return what waits for the rows and gives them, in any order."""
-        if not paths:
+        if not files:
             return list
         if not self._processes:
-            return lambda: self._look(paths)
+            return lambda: self._look(files)
         pool = self._started()
         try:
             with _deaf():
-                future = pool.submit(self._look, paths)
+                future = pool.submit(self._look, files)
         except BrokenProcessPool:
-            return lambda: self._one_by_one(paths, broken=pool)
-        return lambda: self._waited(future, paths, pool)
+            return lambda: self._one_by_one(files, broken=pool)
+        return lambda: self._waited(future, files, pool)
 
     def dismiss(self) -> None:
         """End the processes at once: their results are of no use any more."""
@@ -171,26 +177,26 @@ class _Crew:
             )
         return self._pool
 
-    def _waited(self, future: "Future[list[Row]]", paths: Sequence[str], pool: ProcessPoolExecutor) -> list[Row]:
+    def _waited(self, future: "Future[list[Row]]", files: Sequence[_File], pool: ProcessPoolExecutor) -> list[Row]:
         try:
             return future.result()
         except BrokenProcessPool:
-            return self._one_by_one(paths, broken=pool)
+            return self._one_by_one(files, broken=pool)
 
-    def _one_by_one(self, paths: Sequence[str], *, broken: ProcessPoolExecutor) -> list[Row]:
+    def _one_by_one(self, files: Sequence[_File], *, broken: ProcessPoolExecutor) -> list[Row]:
         """Return the rows after a process has died over these or other files; whoever kills one alone is named."""
         rows = []
-        for path in paths:
+        for file in files:
             if self._pool is broken:  # and not one that was started since
                 self.dismiss()
             pool = self._started()
             try:
                 with _deaf():
-                    future = pool.submit(self._look, [path])
+                    future = pool.submit(self._look, [file])
                 rows += future.result()
             except BrokenProcessPool:
                 broken = pool
-                rows.append(Row(path, None, Facts(CRASHED, None, None)))
+                rows.append(Row(file.name, None, Facts(CRASHED, None, None)))
         return rows
 
 

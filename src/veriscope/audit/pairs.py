@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import pyarrow.compute as pc
 from PIL import Image
 
 from veriscope.audit.run import Audit, Data
@@ -154,7 +155,8 @@ def _title(one: Copies) -> str:
 
 
 def _half(data: Data, path: str, split: str, label: str, *, of: str = "") -> Half | None:
-    uri = thumbnail(data.manifest.root / path, max_pixels=data.max_pixels)
+    row = pc.index(data.manifest.table["path"], path).as_py()
+    uri = thumbnail(data.manifest.absolute_path(row), max_pixels=data.max_pixels)
     words = " ".join(filter(None, (printable(of), split, label)))
     return None if uri is None else Half(uri, words, printable(path))
 

@@ -59,14 +59,39 @@ def recompress(image_HWC: Pixels, kind: str, quality: int) -> Pixels:
     """
     if kind not in _LONGEST_PX:
         raise ValueError(f"recompress knows jpeg and webp, not {kind}")
-    buffer = BytesIO()
     image = _no_longer_than(image_HWC, _LONGEST_PX[kind])
+    buffer = BytesIO()
     if kind == "jpeg":
-        image.save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
+        _pack_jpeg(image, buffer, quality)
     else:
         image.save(buffer, "WEBP", quality=quality, method=2)  # 4, the default, costs twice
     with Image.open(buffer) as packed:
         return np.array(packed.convert("RGB"))
+
+
+def encode_jpeg(image_HWC: Pixels, quality: int) -> bytes:
+    """Return the JPEG file of a picture as `recompress` packs it: baseline, 4:2:0, standard tables, no metadata.
+
+    Raises:
+        ValueError: a side longer than LONGEST_JPEG_PX.
+
+    """
+    if max(image_HWC.shape[:2]) > LONGEST_JPEG_PX:
+        raise ValueError(f"a JPEG holds {LONGEST_JPEG_PX} px a side, not {max(image_HWC.shape[:2])}")
+    buffer = BytesIO()
+    _pack_jpeg(Image.fromarray(image_HWC), buffer, quality)
+    return buffer.getvalue()
+
+
+def central_square(image_HWC: Pixels, side_px: int) -> Pixels:
+    """Return the central square, scaled to `side_px` (bilinear, antialiased); a picture of that size as it is."""
+    height, width = image_HWC.shape[:2]
+    if (height, width) == (side_px, side_px):
+        return image_HWC
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = Image.fromarray(np.ascontiguousarray(image_HWC[top : top + side, left : left + side]))
+    return np.array(square.resize((side_px, side_px), Image.Resampling.BILINEAR))
 
 
 def blur(image_HWC: Pixels, sigma_px: float) -> Pixels:
@@ -141,7 +166,12 @@ _SCREENSHOT = (
     _Chain(0.47, 0.94, 1.10, 55),
 )
 _SHIFT_PX = (3, 5)
-_LONGEST_PX = {"jpeg": 65500, "webp": 16383}  # libjpeg's own limit, and what 14 bits can say
+LONGEST_JPEG_PX = 65500  # libjpeg's own limit
+_LONGEST_PX = {"jpeg": LONGEST_JPEG_PX, "webp": 16383}  # what 14 bits can say
+
+
+def _pack_jpeg(image: Image.Image, buffer: BytesIO, quality: int) -> None:
+    image.save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
 
 
 def _odd_corner(spare_px: int) -> int:

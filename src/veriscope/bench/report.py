@@ -3,19 +3,24 @@
 import argparse
 import dataclasses
 import json
+from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from veriscope import __version__
+from veriscope.bench.copies import benchmark_copies
 from veriscope.bench.loader import benchmark_loader
 from veriscope.bench.manifest import benchmark_manifest
+from veriscope.bench.near import benchmark_near
 from veriscope.bench.predict import bench_predict
 from veriscope.bench.step import bench_step
 from veriscope.bench.timing import SETTINGS
 from veriscope.config.schema import BackboneConfig, HeadConfig, ModelConfig
 from veriscope.data.scan import scan_folder
+from veriscope.data.shards import SHARD_SUFFIX, ShardRules, load_shards
 from veriscope.errors import ConfigError
 from veriscope.models.precision import native_bf16, resolve_device
 from veriscope.types import InputSpec
@@ -28,8 +33,8 @@ def run_bench(arguments: argparse.Namespace) -> int:
         VeriscopeError: unknown backbone, a size that it refuses, a device that is not here, or no folder to load.
 
     """
-    if arguments.what in ("loader", "manifest"):
-        figures = _bench_loader(arguments) if arguments.what == "loader" else benchmark_manifest(arguments.rows)
+    if arguments.what not in ("step", "predict"):
+        figures = _bench_data(arguments)
         print(json.dumps({"what": arguments.what, **figures, "veriscope": __version__}, indent=1))
         return 0
     device = resolve_device(arguments.device)
@@ -64,9 +69,28 @@ def run_bench(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _bench_loader(arguments: argparse.Namespace) -> dict[str, float]:
+def _bench_data(arguments: argparse.Namespace) -> dict[str, Any]:
+    if arguments.what == "manifest":
+        return benchmark_manifest(arguments.rows)
+    if arguments.what == "near":
+        return benchmark_near(arguments.rows, folder=arguments.folder)
     if arguments.folder is None:
-        raise ConfigError("bench loader needs pictures: --folder DIR, with class folders as real/ and fake/")
+        raise ConfigError(f"bench {arguments.what} needs pictures: --folder DIR, with class folders as real/ and fake/")
+    if arguments.what == "copies":
+        return benchmark_copies(arguments.folder, num_planted=arguments.planted)
     spec = InputSpec(size_px=arguments.size_px)
-    manifest = scan_folder(arguments.folder, both_classes=False)
-    return benchmark_loader(manifest, spec, batch_size=arguments.batch_size, num_workers=arguments.workers)
+    rules = ShardRules()
+    shards = any(file.suffix == SHARD_SUFFIX for file in arguments.folder.glob("*"))
+    manifest = (
+        load_shards(arguments.folder, rules=rules, cache=Path(".cache"), both_classes=False)
+        if shards
+        else scan_folder(arguments.folder, both_classes=False)
+    )
+    return benchmark_loader(
+        manifest,
+        spec,
+        batch_size=arguments.batch_size,
+        num_workers=arguments.workers,
+        num_batches=arguments.batches,
+        window_shards=arguments.window_shards,
+    )

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import yaml
 
 from veriscope.bundle.record import AuditFacts, BundleRecord, OodFacts
+from veriscope.progress import duration
 from veriscope.types import CLASS_MAP_TEXT, UnsureBand
 
 LIMITS = """\
@@ -86,7 +87,7 @@ def _figures(record: BundleRecord) -> str:
 
 def _model_rows(record: BundleRecord) -> dict[str, str]:
     model = record.model
-    tap = f", at {', '.join(map(str, model.head.taps))}" if model.head.tap else ""
+    tap = f", at {', '.join(tap or 'the last layer' for tap in model.head.taps)}" if model.head.tap else ""
     options = ", ".join(f"{key}={value}" for key, value in model.head.options.items())
     return {
         "backbone": f"{model.backbone.name}; trained: {_words(model.backbone.trainable)}",
@@ -121,12 +122,13 @@ def _training_rows(record: BundleRecord) -> dict[str, str]:
         "images": f"{facts.num_train:,} train, {facts.num_val:,} val"
         if record.ensemble is None
         else f"{facts.num_train:,}, each learned by {record.num_members - 1} of {record.num_members} members",
-        "split": ", ".join(f"{key}={value}" for key, value in facts.split.items()) or "the data set's own",
+        "split": _split(facts.split) or "the data set's own",
         "audit of the data": _audit(record.audit),
         "epochs": str(facts.epochs) + ("" if record.ensemble is None else " of all members together"),
         "seed": str(facts.seed),
         "device": facts.device,
         "finished": facts.date,
+        "time": "not known" if facts.seconds is None else f"{duration(facts.seconds)} of training",
         "source": f"veriscope {record.veriscope_version}, commit {facts.commit or 'unknown'}",
     }
 
@@ -137,6 +139,10 @@ def _audit(audit: AuditFacts | None) -> str:
     looked = "every picture" if audit.depth == "pixels" else "names, headers and file hashes"
     told = ", ".join(f"{name} {status}" for name, status in audit.checks.items()) or "every check passed"
     return f"{audit.status} ({looked}; {told}); hash {audit.audit_hash}"
+
+
+def _split(settings: Mapping[str, object]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in settings.items() if value is not None)
 
 
 def _verdict_rows(record: BundleRecord) -> dict[str, str]:
@@ -166,7 +172,7 @@ def _strange(ood: OodFacts) -> str:
 
 def _band(band: UnsureBand) -> str:
     if band.low == band.high:
-        return f"never: {100 * band.accuracy:.1f} % of the verdicts on {band.chosen_on} are right without"
+        return f"never: {100 * band.accuracy:.1f} % of the verdicts on {band.chosen_on} are right as they are"
     return (
         f"scores from {band.low:.4g} to {band.high:.4g} (around threshold '{band.threshold}'; chosen on: "
         f"{band.chosen_on}, where {100 - 100 * band.coverage:.1f} % are unsure and {100 * band.accuracy:.1f} % of the "

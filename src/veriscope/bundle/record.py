@@ -31,6 +31,7 @@ class TrainingFacts(Frozen):
     command: str | None = Field(default=None, description="the command line that trained it")
     precision: str | None = Field(default=None, description="of the training steps, as bf16-mixed")
     date: str = Field(description="ISO 8601, when training ended")
+    seconds: float | None = Field(default=None, ge=0, description="of all epochs, validation included; None: not known")
     device: str
     epochs: int = Field(ge=0)
     val: dict[str, float | None] = Field(

@@ -1,15 +1,17 @@
 """Which pictures made a bundle: eight bytes for each, so that judging it on them is noticed, whatever their folder."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from veriscope.data.manifest import Manifest
+from veriscope.data.places import read_tail
+from veriscope.errors import BundleError
 
 Fingerprints = npt.NDArray[np.int64]
 
@@ -41,16 +43,25 @@ def merge_seen(parts: Sequence[Mapping[str, Fingerprints]]) -> dict[str, Fingerp
 
 
 def read_seen(file: Path) -> dict[str, Fingerprints]:
-    """Return what write_seen wrote."""
-    return dict(load_file(file))
+    """Return what write_seen wrote.
+
+    Raises:
+        BundleError: the file holds something else.
+
+    """
+    try:
+        found = dict(load_file(file))
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"'{file}' can't be read: {error}.") from None
+    if set(found) != {"train", "val"} or any(one.dtype != np.int64 or one.ndim != 1 for one in found.values()):
+        raise BundleError(f"'{file}' holds no fingerprints of train and val; copy the whole folder again.")
+    return found
 
 
 def _fingerprint(path: Path) -> int:
     try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(size - TAIL_BYTES, 0))
-            digest = hashlib.blake2b(size.to_bytes(8, "little") + file.read(), digest_size=8).digest()
+        size, tail = read_tail(path, num_bytes=TAIL_BYTES)
     except OSError:
         return 0
+    digest = hashlib.blake2b(size.to_bytes(8, "little") + tail, digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from veriscope.bundle.record import BundleRecord
+from veriscope.bundle.record import VERDICT_FORMAT_VERSION, BundleRecord
 from veriscope.errors import BundleError, nearest
 from veriscope.types import TUNED_THRESHOLDS, Calibration, Threshold, UnsureBand, preferred_name
 
@@ -63,11 +63,8 @@ def terms(record: BundleRecord, *, base_rate: float | None = None) -> Terms:
         raise BundleError(f"a base rate is a share of fakes above 0 and below 1, not {base_rate:g}")
     if record.calibration.fake_share is None:
         raise BundleError(
-            "this bundle's scores can't be corrected to a base rate, it holds no share of fakes to correct from: they "
-            "lie too high or too low as a whole for that of their calibration's data, as after "
-            "loss.class_weight=balanced; or there was nothing to calibrate on; or veriscope "
-            f"{record.veriscope_version} didn't write it down. "
-            "Train anew with calibration.method=platt, or leave the base rate out."
+            "this bundle's scores can't be corrected to a base rate, it holds no share of fakes to correct from: "
+            f"{_why_no_share(record)}. Train anew with calibration.method=platt, or leave the base rate out."
         )
     calibration = record.calibration.at_base_rate(base_rate)
     thresholds = {name: _moved(name, threshold, calibration) for name, threshold in record.thresholds.items()}
@@ -85,6 +82,18 @@ def terms(record: BundleRecord, *, base_rate: float | None = None) -> Terms:
         )
     ends = {"low": calibration.moved(band.low), "high": calibration.moved(band.high)}
     return Terms(calibration, thresholds, band.model_copy(update=ends))
+
+
+def _why_no_share(record: BundleRecord) -> str:
+    if record.calibration.fitted_on == "none":
+        return "nothing calibrated them"
+    leaning = (
+        f"they lie too high or too low as a whole for that of {record.calibration.fitted_on}, as after "
+        "loss.class_weight=balanced"
+    )
+    # A bundle with an unsure band or a score of strangeness is of a program that writes the share down if it holds.
+    known = record.format_version == VERDICT_FORMAT_VERSION
+    return leaning if known else f"{leaning}; or veriscope {record.veriscope_version} didn't write it down"
 
 
 def _moved(name: str, threshold: Threshold, calibration: Calibration) -> Threshold:

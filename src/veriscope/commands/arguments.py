@@ -86,3 +86,17 @@ def not_negative(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"{value} is below 0")
     return value
+
+
+def quality(text: str) -> int | None:
+    """Return a JPEG quality, None for `match`.
+
+    Raises:
+        ArgumentTypeError: anything else.
+
+    """
+    if text == "match":
+        return None
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is neither match nor a quality of 1 to 100")
+    return int(text)

@@ -28,7 +28,10 @@ def add(commands: Commands) -> None:
         "--draws", type=draws, default=2000, metavar="N", help="bootstrap resamples, 100 or more (default: 2000)"
     )
     parser.add_argument("--seed", type=not_negative, default=42, metavar="N", help="of the resamples (default: 42)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write compare.html, .png, .json, .csv there")
+    # --output is what the other commands call it.
+    parser.add_argument(
+        "--out", "--output", type=Path, metavar="FOLDER", help="write compare.html, .png, .json, .csv there"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the tables")
     parser.set_defaults(run=_run)
 

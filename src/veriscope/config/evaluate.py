@@ -40,8 +40,8 @@ class EvaluateConfig(Frozen):
     on_unreadable: Literal["report", "stop"] = "report"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    seed: int = Field(default=42, ge=0)
-    bootstrap_draws: int = Field(default=2000, ge=100)
+    seed: int = Field(default=42, ge=0, lt=2**63)
+    bootstrap_draws: int = Field(default=2000, ge=100, le=1_000_000)
     paths: PathsConfig
 
     @model_validator(mode="after")

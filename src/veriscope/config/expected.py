@@ -4,9 +4,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from veriscope.config.command import key_of
 from veriscope.config.sweep import FIGURES
 from veriscope.errors import nearest
 from veriscope.types import Frozen
+
+# What a judgement is of: a word for evaluate.py that said it once more would come last, and count.
+_PLACES = ("bundle", "data", "subset", "corruption", "paths.run_dir")
 
 Rule = Literal["interval", "overlap"]
 Name = Annotated[str, Field(pattern=r"^[\w-]{1,64}$")]
@@ -37,21 +41,27 @@ class Judged(Frozen):
     subset: Literal["auto", "train", "val", "test", "all"] = "auto"
     corruption: str | None = Field(default=None, description="applied to every picture first, as jpeg:75")
     words: tuple[str, ...] = Field(default=(), description="further words for evaluate.py")
-    threshold: str | None = Field(
-        default=None, description="val, default (0.5), out_of_fold; null: the one chosen on data. For accuracies alone"
+    threshold: Literal["val", "default", "out_of_fold"] | None = Field(
+        default=None, description="default: 0.5; null: the one chosen on data. For accuracies alone"
     )
     figures: dict[str, ExpectedFigure] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        for key in self.figures:
+        for key, figure in self.figures.items():
             if key not in FIGURES:
                 raise ValueError(f"figures: unknown figure '{key}'. {nearest(key, FIGURES)}")
+            if key != "log_loss" and not -1 <= figure.value <= 1:
+                raise ValueError(f"figures: {key} is a share, as 0.95, and never {figure.value:g}")
+        for said in self.words:
+            if "=" not in said or key_of(said) in _PLACES:
+                raise ValueError(f"words: '{said}' is no KEY=VALUE for evaluate.py, or one that has its own place here")
         if self.by == "evaluation" and self.data is None:
             raise ValueError("by=evaluation needs data=NAME, a file of conf/data")
-        if self.by == "folds" and (self.data or self.corruption or self.words or self.threshold):
+        asks = self.data or self.corruption or self.words or self.threshold or self.subset != "auto"
+        if self.by == "folds" and asks:
             raise ValueError(
-                "by=folds reads the cross-validation's means at 0.5: it takes no data, corruption, threshold"
+                "by=folds reads the cross-validation's means at 0.5: it takes no data, subset, corruption, threshold"
             )
         return self
 

@@ -1,39 +1,23 @@
 """The validated configuration of a run. YAML under conf/ holds the values; this module says what may stand there."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from veriscope.config.audit import AuditConfig
 from veriscope.config.crossval import CrossvalConfig
+from veriscope.config.data import DataConfig as DataConfig
+from veriscope.config.data import SyntheticConfig as SyntheticConfig
 from veriscope.config.judging import CalibrationConfig, OodConfig, ThresholdConfig, UnsureConfig
+from veriscope.config.ranges import Factors, Probability, Quality, Range
 from veriscope.config.targets import TargetSpec
-from veriscope.types import ClassName, Frozen, InputSpec, Positive, Split
+from veriscope.types import Frozen, InputSpec
 
 Scalar = bool | int | float | str | None
 OptionValue = Scalar | tuple[Scalar, ...]
-Number = TypeVar("Number", int, float)
-NotNegative = Annotated[float, Field(ge=0)]
-Percent = Annotated[int, Field(ge=1, le=100)]
-Probability = Annotated[float, Field(ge=0, le=1)]
 PhaseName = Annotated[str, Field(pattern=r"^[\w-]{1,64}$", description="names a folder of checkpoints")]
 Decay = Annotated[float, Field(ge=0, lt=1)]
-
-
-def _ordered(values: tuple[Number, Number]) -> tuple[Number, Number]:
-    if values[0] > values[1]:
-        raise ValueError(f"the lowest value comes first: [{values[1]}, {values[0]}]")
-    return values
-
-
-Range = Annotated[
-    tuple[NotNegative, NotNegative],
-    AfterValidator(_ordered),
-    Field(description="lowest and highest value, drawn uniformly between"),
-]
-Factors = Annotated[tuple[Positive, Positive], AfterValidator(_ordered), Field(description="of both sides")]
-Quality = Annotated[tuple[Percent, Percent], AfterValidator(_ordered), Field(description="lowest and highest quality")]
 Trainable = Literal["all", "none"] | tuple[str, ...]
 
 
@@ -84,60 +68,6 @@ class ModelConfig(Frozen):
     flip_average: bool = Field(
         default=False, description="in evaluation, average the logits of the picture and its mirror image"
     )
-
-
-class SyntheticConfig(Frozen):
-    """The built-in data set: a check of the machinery, no claim about real deepfakes."""
-
-    num_train: int = Field(default=1000, ge=2, description="images, half of each class")
-    num_val: int = Field(default=300, ge=2)
-    num_test: int = Field(default=300, ge=2)
-    size_px: int = Field(default=128, ge=64, le=512)
-    jpeg_quality: Quality = Field(default=(85, 95), description="lowest and highest, the same for both classes")
-    seed: int = Field(default=42, ge=0)
-
-
-class DataConfig(Frozen):
-    """Where the pictures are, what their folders mean, and how they are loaded."""
-
-    name: str = Field(min_length=1)
-    kind: Literal["folder", "manifest", "synthetic"]
-    root: Path | None = Field(default=None, description="folder of the class or split folders; of a manifest's paths")
-    file: Path | None = Field(default=None, description="CSV or Parquet manifest (kind=manifest)")
-    class_map: dict[str, ClassName] = Field(
-        default_factory=dict,
-        description="folder or label name, any letter case, to real or fake; adds to the usual names",
-    )
-    splits: dict[str, Split] = Field(
-        default_factory=dict, description="folder name (any letter case) to split; adds to the usual ones"
-    )
-    group_column: str | None = Field(
-        default=None,
-        description="manifest column of what must not cross splits, as identity; null: 'group' where there is one",
-    )
-    source_column: str | None = Field(
-        default=None,
-        description="manifest column of the data set that a row came from; null: 'source' where there is one",
-    )
-    synthetic: SyntheticConfig | None = None
-    batch_size: int = Field(default=32, ge=1, le=65_536)
-    num_workers: int = Field(default=2, ge=0, description="loader processes of each training process")
-    max_unreadable: Probability = Field(default=0.05, description="training stops above this unreadable share")
-    max_pixels: int = Field(default=178_956_970, ge=1, description="larger images are refused as decompression bombs")
-    shuffle_labels: bool = Field(default=False, description="null check: labels permuted; a sound run then scores 0.5")
-
-    @model_validator(mode="after")
-    def _kind_has_its_source(self) -> Self:
-        if self.kind == "manifest" and self.file is None:
-            raise ValueError("data.kind=manifest needs data.file=PATH.csv or PATH.parquet")
-        for key in ("group_column", "source_column"):
-            if self.kind != "manifest" and getattr(self, key) is not None:
-                raise ValueError(f"data.{key} names a column of a manifest: it needs data=manifest data.file=...")
-        if self.kind == "folder" and self.root is None:
-            raise ValueError("data.kind=folder needs data.root=DIR")
-        if self.kind == "synthetic" and self.synthetic is None:
-            raise ValueError("data.kind=synthetic needs data.synthetic, see conf/data/synthetic.yaml")
-        return self
 
 
 class SplitConfig(Frozen):
@@ -368,8 +298,6 @@ class RunConfig(Frozen):
     def _ensemble_of_folds(self) -> Self:
         if self.crossval.ensemble and self.split.name != "kfold":
             raise ValueError("crossval.ensemble=true averages the models of a cross-validation: add split=kfold")
-        if self.split.all_folds and self.calibration.method != "temperature":
-            raise ValueError("a cross-validation brings its folds onto one scale by calibration.method=temperature")
         return self
 
     @model_validator(mode="after")

@@ -63,6 +63,11 @@ class DetectionDataset(Dataset[Item]):
     def __len__(self) -> int:
         return len(self._manifest)
 
+    @property
+    def shards(self) -> npt.NDArray[np.int64]:
+        """A number for the file that each sample's picture is a slice of; those in files of their own share one."""
+        return np.unique(self._manifest.files.astype(str), return_inverse=True)[1].astype(np.int64)
+
     def __getitem__(self, key: int | tuple[int, int]) -> Item:
         """Return the item of row `index` as drawn in `epoch`; a plain int stands for epoch 0.
 
@@ -117,12 +122,32 @@ class DetectionDataset(Dataset[Item]):
         }
 
 
+def shard_order(shards: npt.NDArray[np.int64], *, window: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Return a permutation of the samples that reads about `window` shards side by side, and each of them once.
+
+    `shards` is the shard of each sample (N,). Shards come in random order and are dealt to `window` lanes; a lane gives
+    the samples of its shards, shuffled within each, and lanes take turns. Where `window` is a multiple of the number of
+    ranks, a rank's turns are always the same lanes: it reads its own shards only, until the first lane has ended.
+    """
+    _, code = np.unique(shards, return_inverse=True)
+    place = rng.permutation(int(code.max(initial=-1)) + 1)[code]  # of a sample's shard in the order of shards
+    order = rng.permutation(len(shards))
+    order = order[np.argsort(place[order], kind="stable")]
+    lane = place[order] % window
+    turn = np.empty(len(order), dtype=np.int64)
+    for number in range(window):
+        own = lane == number
+        turn[own] = np.arange(int(own.sum()))
+    return order[np.lexsort((lane, turn))]
+
+
 class SeededSampler(Sampler[tuple[int, int]]):
     """Yields (epoch, index); the order depends on seed and epoch only, and ranks take turns in it.
 
     pad=True gives every rank the same number of samples by repeating the first ones (DDP would hang otherwise);
     pad=False gives every sample to exactly one rank. `num_drawn`, a multiple of `num_replicas`, says how many of the
-    order an epoch takes in all: fewer than there are, or more, beginning anew.
+    order an epoch takes in all: fewer than there are, or more, beginning anew. `shards` and `window` shuffle as
+    `shard_order` does, in place of freely.
     """
 
     def __init__(
@@ -135,6 +160,8 @@ class SeededSampler(Sampler[tuple[int, int]]):
         rank: int = 0,
         pad: bool = True,
         num_drawn: int | None = None,
+        shards: npt.NDArray[np.int64] | None = None,
+        window: int = 1,
     ) -> None:
         if not 0 <= rank < num_replicas:
             raise ValueError(f"rank {rank} of {num_replicas} replicas")
@@ -147,6 +174,8 @@ class SeededSampler(Sampler[tuple[int, int]]):
         self._rank = rank
         self._pad = pad
         self._num_drawn = num_drawn
+        self._shards = shards
+        self._window = window
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -163,7 +192,9 @@ class SeededSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.arange(self._num_samples)
         if self._shuffle:
-            order = np.random.default_rng([self._seed, self._epoch]).permutation(order)
+            rng = np.random.default_rng([self._seed, self._epoch])
+            shards = self._shards
+            order = rng.permutation(order) if shards is None else shard_order(shards, window=self._window, rng=rng)
         if (self._pad or self._num_drawn is not None) and self._num_samples:
             order = np.resize(order, len(self) * self._num_replicas)
         for index in order[self._rank :: self._num_replicas]:

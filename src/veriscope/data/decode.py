@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from veriscope.data.places import read_bytes, slice_of
 from veriscope.errors import DecodeError
 
 MAX_PIXELS = 178_956_970  # twice PIL's own warning level, the size from which PIL refuses by default
@@ -62,7 +63,8 @@ class PictureFacts(NamedTuple):
 
 
 def decode_image(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
-    """Return the picture as uint8 RGB, (H, W, 3), upright, values 0 to 255.
+    """Return the picture as uint8 RGB, (H, W, 3), upright, values 0 to 255; of a file, of a slice (data.places), or of
+    bytes.
 
     The first frame of an animation; EXIF orientation applied; transparency laid on white (what a page shows); 16-bit
     samples scaled by 255/65535; CMYK with Adobe's inversion undone. Images above `max_pixels` are refused from their
@@ -136,14 +138,17 @@ def read_file(path: Path) -> bytes:
     """
     name = os.fspath(path)
     try:
-        found = path.stat()
-        # A pipe or a device under an image's name would hang a loader worker for ever.
-        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
-            raise DecodeError(name, "not a regular file")
-        if stat.S_ISREG(found.st_mode) and found.st_size > MAX_BYTES:
-            raise DecodeError(name, f"too large: {found.st_size:,} bytes, the limit is {MAX_BYTES:,}")
-        with path.open("rb") as file:
-            return file.read(found.st_size)
+        if (place := slice_of(path)) is not None:
+            size = place.size_bytes
+        else:
+            found = path.stat()
+            # A pipe or a device under an image's name would hang a loader worker for ever.
+            if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+                raise DecodeError(name, "not a regular file")
+            size = found.st_size
+        if size > MAX_BYTES:
+            raise DecodeError(name, f"too large: {size:,} bytes, the limit is {MAX_BYTES:,}")
+        return read_bytes(path)
     except OSError as error:
         if error.errno == errno.ENOENT and path.is_symlink():
             raise DecodeError(name, f"broken link to '{path.readlink()}'") from None

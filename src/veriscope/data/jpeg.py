@@ -1,6 +1,7 @@
 """What a file's header tells without decoding a pixel: format, size, and the quality of its last JPEG compression."""
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from veriscope.data.decode import FORMATS
+from veriscope.data.places import read_bytes, slice_of
 
 # ITU-T T.81 (1992), table K.1: the luminance table that libjpeg and nearly everybody else scales by quality.
 _LUMINANCE = np.array(
@@ -56,7 +58,9 @@ def file_facts(path: Path) -> FileFacts:
         OSError: the file can't be read, or is no picture any more.
 
     """
-    with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN] or None) as image:
+    Image.init()  # else OPEN holds only what was met before: a PNG behind JPEGs would be unknown
+    source = path if slice_of(path) is None else BytesIO(read_bytes(path))
+    with Image.open(source, formats=[name for name in FORMATS if name in Image.OPEN] or None) as image:
         tables = getattr(image, "quantization", None)
         quality = jpeg_quality(tables) if image.format in ("JPEG", "MPO") and tables and 0 in tables else None
         # MPO is a JPEG with a second picture behind it (data.decode), and goes by that name everywhere.

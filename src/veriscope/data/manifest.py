@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc as ipc
 
+from veriscope.data.places import slice_path
 from veriscope.errors import DataError
 from veriscope.files import whole_or_not_at_all
 from veriscope.types import ClassName, Sample, Split
@@ -33,6 +34,8 @@ SCHEMA = pa.schema(
         pa.field("source", _WORD),
     ]
 )
+# Of pictures that lie in slices of larger files; `file` is null for one in a file of its own.
+SLICED_SCHEMA = SCHEMA.append(pa.field("file", _WORD)).append(pa.field("offset", pa.int64()))
 _ROOT_KEY = b"veriscope.root"
 _SPLIT_NAMES = frozenset(split.value for split in Split)
 
@@ -43,12 +46,15 @@ class Manifest:
     `path` is posix and relative to `root` (absolute only where a manifest file without a root said so). A file that
     can't be read keeps its row, with size_bytes 0, so that it is counted later instead of vanishing here.
 
+    Where pictures lie in slices of larger files (shards), two more columns say where: `file`, relative to `root`, and
+    `offset`. They are no part of the content hash: the same pictures in a folder and in shards are the same data.
+
     A manifest that was saved or opened pickles as its file's name, any other as its Arrow bytes; so a loader worker
     costs pages of a shared mapping, not a Python object per image.
     """
 
     def __init__(self, table: pa.Table, *, root: Path, file: Path | None = None) -> None:
-        """Adopt a table with `SCHEMA`, sorted and checked; others go through `from_columns` or `open`."""
+        """Adopt a table with `SCHEMA` or `SLICED_SCHEMA`, sorted and checked; others go through `from_columns`."""
         self._table = table
         self.root = root
         self._file = file
@@ -66,8 +72,10 @@ class Manifest:
         groups: Sequence[str | None] | pa.Array | None = None,
         generators: Sequence[str | None] | pa.Array | None = None,
         sources: Sequence[str | None] | pa.Array | None = None,
+        files: Sequence[str | None] | pa.Array | None = None,
+        offsets: Sequence[int | None] | pa.Array | None = None,
     ) -> Self:
-        """Return the manifest of these columns, sorted by path.
+        """Return the manifest of these columns, sorted by path; `files` and `offsets` of slices come together.
 
         Raises:
             DataError: a path twice, a path that isn't UTF-8, a label other than 0 and 1, or an unknown split.
@@ -85,6 +93,9 @@ class Manifest:
         sizes = size_bytes if isinstance(size_bytes, np.ndarray) else np.fromiter(size_bytes, np.int64)
         columns += [pa.array(sizes.astype(np.int64)), _word_array(sources, len(path_array))]
         table = pa.Table.from_arrays(columns, schema=SCHEMA)
+        if files is not None:
+            table = table.append_column(SLICED_SCHEMA.field("file"), _word_array(files, len(path_array)))
+            table = table.append_column(SLICED_SCHEMA.field("offset"), pa.array(offsets, pa.int64()))
         unknown = set(pc.unique(table["split"].cast(pa.string())).to_pylist()) - _SPLIT_NAMES - {None}
         if unknown:
             raise DataError(f"unknown split {sorted(unknown)}; known: {', '.join(Split)}.")
@@ -107,7 +118,7 @@ class Manifest:
             raise DataError(f"there is no manifest at '{path}'.") from None
         except (pa.ArrowInvalid, OSError) as error:
             raise DataError(f"'{path}' is not a manifest saved by veriscope: {str(error).splitlines()[0]}") from None
-        if not table.schema.equals(SCHEMA, check_metadata=False):
+        if not any(table.schema.equals(known, check_metadata=False) for known in (SCHEMA, SLICED_SCHEMA)):
             raise DataError(f"'{path}' is an Arrow file with other columns than a manifest: {table.schema.names}.")
         saved_root = Path((table.schema.metadata or {}).get(_ROOT_KEY, b".").decode())
         return cls(table, root=saved_root if root is None else root, file=Path(path).absolute())
@@ -147,7 +158,8 @@ class Manifest:
     @cached_property
     def labels(self) -> Labels:
         """Labels, int8, 0 = real, 1 = fake, in row order."""
-        return np.asarray(self._table["label"].combine_chunks().to_numpy(zero_copy_only=False), dtype=np.int8)
+        # to_numpy would import pandas where it is installed: 22 MiB and half a second in every loader process.
+        return np.asarray(np.from_dlpack(self._table["label"].combine_chunks()), dtype=np.int8)
 
     @property
     def splits(self) -> Texts:
@@ -191,8 +203,33 @@ class Manifest:
         return Sample(path, label, None if split is None else Split(split), group, generator)
 
     def absolute_path(self, index: int) -> Path:
-        """Return where the file of row `index` lies."""
-        return self.root / str(self._table["path"][index].as_py())
+        """Return where the picture of row `index` lies: a file, or the path of a slice, which `data.places` reads."""
+        path = str(self._table["path"][index].as_py())
+        file = self._table["file"][index].as_py() if self.is_sliced else None
+        if file is None:
+            return self.root / path
+        size, offset = (self._table[column][index].as_py() for column in ("size_bytes", "offset"))
+        return slice_path(self.root / file, offset=offset, size_bytes=size, name=path)
+
+    @property
+    def is_sliced(self) -> bool:
+        """Whether pictures may lie in slices of larger files."""
+        return int(self._table.num_columns) > len(SCHEMA)
+
+    @property
+    def files(self) -> Texts:
+        """The larger file that each row's picture is a slice of, relative to the root; None: it is its own file."""
+        return self._words("file") if self.is_sliced else np.full(len(self), None, dtype=object)
+
+    @property
+    def slice_key(self) -> int:
+        """A checksum of where the slices lie, which the content hash leaves out; 0 without any."""
+        parts = (
+            [part for name in ("file", "offset") for part in _canonical_bytes(self._table[name])]
+            if self.is_sliced
+            else []
+        )
+        return zlib.crc32(b"".join(parts))
 
     def take(self, indices: Sequence[int] | npt.NDArray[Any]) -> "Manifest":
         """Return these rows, in path order whatever the order of `indices`; a row twice is a ValueError."""

@@ -6,6 +6,9 @@ sign; here a name says what it is or is refused.
 
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
+
 from veriscope.errors import DataError
 from veriscope.types import CLASS_NAMES, FAKE, REAL, Split
 
@@ -54,3 +57,14 @@ def is_generator(name: str, class_map: Mapping[str, str], label: int) -> bool:
     """Return whether a class folder's name tells who made the fakes: a mapped name that is no usual class word."""
     key = name.casefold()
     return label == FAKE and key not in USUAL_CLASSES and key in {own.casefold() for own in class_map}
+
+
+def refuse_one_class(labels: npt.NDArray[np.int8], *, what: str) -> None:
+    """Refuse data without both classes, for training.
+
+    Raises:
+        DataError: `what`, as "'list.csv' lists", with the class that is there.
+
+    """
+    if len(set(labels.tolist())) == 1:
+        raise DataError(f"{what} only the class {CLASS_NAMES[labels[0]]}; training needs both.")

@@ -3,7 +3,7 @@
 import csv
 import os
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from veriscope.data.manifest import Manifest
-from veriscope.data.names import class_table, is_generator, split_table
+from veriscope.data.names import class_table, is_generator, refuse_one_class, split_table
 from veriscope.errors import DataError, nearest
 from veriscope.types import CLASS_NAMES, ClassName, Split
 
@@ -49,15 +49,15 @@ def read_manifest_file(
     own = {name: column.lower() for name, column in named.items() if column is not None}
     table = _read_table(path, required=(*REQUIRED, *own.values()))
     place = _Place(path)
-    columns = {name: _column(table, name) for name in (*REQUIRED, *OPTIONAL) if name in table.column_names}
-    columns |= {name: _column(table, column) for name, column in own.items()}
+    columns = {name: text_column(table, name) for name in (*REQUIRED, *OPTIONAL) if name in table.column_names}
+    columns |= {name: text_column(table, column) for name, column in own.items()}
     base = path.absolute().parent if root is None else Path(root)
     class_map = class_map or {}
-    labels, generators = _labels(columns["label"], columns.get("generator"), class_map, place)
+    labels, generators = label_numbers(columns["label"], columns.get("generator"), class_map, where=place.of)
     relative = _paths(columns["path"], base, inside=root is not None, place=place)
-    split_words = _splits(columns.get("split"), splits or {}, place)
-    if both_classes and len(set(labels.tolist())) == 1:
-        raise DataError(f"'{path}' lists only the class {CLASS_NAMES[labels[0]]}; training needs both.")
+    split_words = split_names(columns.get("split"), splits or {}, where=place.of)
+    if both_classes:
+        refuse_one_class(labels, what=f"'{path}' lists")
     sizes = np.array([_size(base, name) for name in relative], dtype=np.int64)
     if not sizes.any() and not any((base / name).exists() for name in relative[:1000]):
         raise DataError(
@@ -131,8 +131,13 @@ def _read_csv(path: Path) -> pa.Table:
     return pyarrow.csv.read_csv(path, convert_options=options, parse_options=parse)
 
 
-def _column(table: pa.Table, name: str) -> pa.Array:
-    """Return a column as one array of stripped text; empty text becomes null."""
+def text_column(table: pa.Table, name: str) -> pa.Array:
+    """Return a column as one array of stripped text; empty text becomes null.
+
+    Raises:
+        DataError: it holds neither words nor whole numbers.
+
+    """
     column = table[name]
     try:
         if pa.types.is_dictionary(column.type):
@@ -148,11 +153,18 @@ def _column(table: pa.Table, name: str) -> pa.Array:
     return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
 
 
-def _labels(
-    labels: pa.Array, generators: pa.Array | None, class_map: Mapping[str, ClassName], place: _Place
+def label_numbers(
+    labels: pa.Array, generators: pa.Array | None, class_map: Mapping[str, ClassName], *, where: Callable[[int], str]
 ) -> tuple[np.ndarray[tuple[int], np.dtype[np.int8]], pa.Array | None]:
-    """Return label numbers, and generators: a label of class_map that is no usual word is its own generator."""
-    known = class_table(class_map) | {"0": 0, "1": 1}
+    """Return label numbers, and generators: a label of class_map that is no usual word is its own generator.
+
+    `labels` and `generators` are texts; `where` names the place of a row (from 0) in an error.
+
+    Raises:
+        DataError: a row without a label, or with an unknown one.
+
+    """
+    known = {"0": 0, "1": 1} | class_table(class_map)
     words = labels.dictionary_encode()
     numbers = np.full(len(words.dictionary) + 1, -1, dtype=np.int8)
     made_by: list[str | None] = [None] * (len(words.dictionary) + 1)
@@ -164,12 +176,12 @@ def _labels(
     bad = np.flatnonzero(result < 0)
     if bad.size:
         word = labels[int(bad[0])].as_py()
-        where = place.of(int(bad[0]))
+        at = where(int(bad[0]))
         if word is None:
-            raise DataError(f"{where}: no label; expected real or fake (or 0, 1).")
+            raise DataError(f"{at}: no label; expected real or fake (or 0, 1).")
         hint = nearest(word.casefold(), {*CLASS_NAMES, *(name.casefold() for name in class_map)})
         raise DataError(
-            f"{where}: unknown label '{word}'. {hint if hint.startswith('Did') else 'Known: real, fake, 0, 1.'} "
+            f"{at}: unknown label '{word}'. {hint if hint.startswith('Did') else 'Known: real, fake, 0, 1.'} "
             f"Or name it: data.class_map={{{word}: fake}}."
         )
     if any(made_by):
@@ -198,7 +210,15 @@ def _paths(paths: pa.Array, base: Path, *, inside: bool, place: _Place) -> list[
     return result
 
 
-def _splits(splits: pa.Array | None, own: Mapping[str, Split], place: _Place) -> list[str | None] | None:
+def split_names(
+    splits: pa.Array | None, own: Mapping[str, Split], *, where: Callable[[int], str]
+) -> list[str | None] | None:
+    """Return 'train', 'val', 'test' or None for each text of `splits`, by the usual names and those of `own`.
+
+    Raises:
+        DataError: an unknown one, at `where(row)`.
+
+    """
     if splits is None:
         return None
     known = split_table(own)
@@ -207,7 +227,7 @@ def _splits(splits: pa.Array | None, own: Mapping[str, Split], place: _Place) ->
         split = None if word is None else known.get(word.casefold())
         if word is not None and split is None:
             raise DataError(
-                f"{place.of(row)}: unknown split '{word}'. {nearest(word.casefold(), ['train', 'val', 'test'])} "
+                f"{where(row)}: unknown split '{word}'. {nearest(word.casefold(), ['train', 'val', 'test'])} "
                 f"Or name it: data.splits={{{word}: test}}."
             )
         result.append(None if split is None else split.value)

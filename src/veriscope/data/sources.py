@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from veriscope.config.schema import DataConfig
+from veriscope.data.hugging_face import load_hugging_face
 from veriscope.data.manifest import Manifest
 from veriscope.data.readers import read_manifest_file
 from veriscope.data.scan import scan_folder
+from veriscope.data.shards import ShardRules, load_shards
 from veriscope.data.synthetic import ensure_synthetic
 from veriscope.errors import DataError
 from veriscope.types import Split
@@ -39,8 +41,8 @@ def mapped(manifest: Manifest, *, paths_cache: Path) -> Manifest:
 
     Where that can't be written (a read-only or full disk) the manifest itself: every loader process then holds its own.
     """
-    # Named by content, so two runs can't disturb each other, and by root, which the content hash leaves out.
-    root_key = zlib.crc32(os.fsencode(manifest.root.absolute()))
+    # Named by content, so two runs can't disturb each other, and by root and slices, which the content hash leaves out.
+    root_key = zlib.crc32(os.fsencode(manifest.root.absolute()), manifest.slice_key)
     try:
         return manifest.save(paths_cache / "manifests" / f"{manifest.content_hash[:32]}-{root_key:08x}.arrow")
     except OSError:
@@ -65,10 +67,27 @@ def _load(config: DataConfig, cache: Path, both_classes: bool) -> Manifest:
             source_column=config.source_column,
             both_classes=both_classes,
         )
+    if config.kind == "hf":
+        if config.file is None:
+            raise DataError("data.kind=hf needs data.file=DIR or the name of a data set on the hub")
+        return load_hugging_face(str(config.file.expanduser()), rules=_rules(config), both_classes=both_classes)
     if config.root is None:
-        raise DataError("data.kind=folder needs data.root=DIR")
+        raise DataError(f"data.kind={config.kind} needs data.root=DIR")
+    if config.kind == "shards":
+        return load_shards(config.root.expanduser(), rules=_rules(config), cache=cache, both_classes=both_classes)
     return scan_folder(
         config.root.expanduser(), class_map=config.class_map, splits=config.splits, both_classes=both_classes
+    )
+
+
+def _rules(config: DataConfig) -> ShardRules:
+    return ShardRules(
+        class_map=config.class_map,
+        splits=config.splits,
+        image_column=config.image_column,
+        label_column=config.label_column,
+        group_column=config.group_column,
+        source_column=config.source_column,
     )
 
 

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from veriscope.augment.corruptions import recompress
+from veriscope.augment.corruptions import central_square, recompress
 from veriscope.data.jpeg import FileFacts
 from veriscope.evaluation.metrics import auroc
 from veriscope.types import CLASS_NAMES, FAKE, REAL
@@ -45,7 +44,7 @@ class AlignmentPlan:
             history, final = self._draw(image_HWC)
             if self.qualities and facts.quality is None:
                 image_HWC = recompress(image_HWC, "jpeg", history)
-            image_HWC = _central_square(image_HWC, self.side_px)
+            image_HWC = central_square(image_HWC, self.side_px)
             return recompress(image_HWC, "jpeg", final) if self.qualities else image_HWC
 
         return align
@@ -123,13 +122,3 @@ def describe_classes(facts: Sequence[FileFacts], labels: Sequence[int] | npt.NDA
             side = np.median([min(fact.width_px, fact.height_px) for fact in own])
             lines[name] = f"{formats}{quality}, median shorter side {side:.0f} px"
     return lines
-
-
-def _central_square(image_HWC: Pixels, side_px: int) -> Pixels:
-    height, width = image_HWC.shape[:2]
-    if (height, width) == (side_px, side_px):
-        return image_HWC
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = Image.fromarray(np.ascontiguousarray(image_HWC[top : top + side, left : left + side]))
-    return np.array(square.resize((side_px, side_px), Image.Resampling.BILINEAR))

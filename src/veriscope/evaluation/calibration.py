@@ -17,6 +17,13 @@ NUM_BINS = 15  # Guo et al. 2017
 _AGREE_Z = 2.576  # 99 %
 
 
+class ByChance(NamedTuple):
+    """The calibration error that a perfectly calibrated score would show on as many pictures."""
+
+    mean: float
+    high: float  # 95 of 100 such samples stay below
+
+
 class CalibrationBins(NamedTuple):
     """One entry a bin, empty bins included: their means are NaN. `weight`: share of all pictures."""
 
@@ -201,3 +208,17 @@ def expected_calibration_error(
     filled = bins.counts > 0
     gaps = np.abs(bins.fake_share[filled] - bins.mean_score[filled])
     return float(np.sum(bins.weight[filled] * gaps))
+
+
+def calibration_error_by_chance(scores: Array, *, draws: int = 500, seed: int) -> ByChance | None:
+    """Return what expected_calibration_error would be if the scores were right; None without rows.
+
+    Labels are drawn from the scores, Bernoulli and independent, `draws` times (consistency resampling: Broecker & Smith
+    2007). The error is never negative and grows as pictures get fewer, so it means little without this beside it.
+    """
+    score = np.asarray(scores, dtype=np.float64)
+    if score.size == 0:
+        return None
+    rng = np.random.default_rng(seed)
+    errors = [expected_calibration_error(rng.random(score.size) < score, score) for _ in range(draws)]
+    return ByChance(float(np.mean(np.array(errors))), float(np.quantile(np.array(errors), 0.95)))

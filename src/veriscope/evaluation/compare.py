@@ -199,6 +199,9 @@ def sentence(pair: Pair, *, comparison: Comparison) -> str:
     if test.p is None or pair.corrected is None:
         groups = comparison.matched.groups
         why = "nothing varies" if groups is None else "all of one group" if groups.max() == 0 else "too few groups vary"
+        why = (
+            "there is but one picture" if groups is None and comparison.matched.num_witnesses(pair.metric) < 2 else why
+        )
         return f"{pair.first} against {pair.second}: {gap}; {why}, so that no test says whether it is luck."
     told = p_text(pair.corrected, comparison=comparison, sign=True)
     if pair.corrected >= 1 - comparison.level:
@@ -261,13 +264,22 @@ def _pairs(
                 test = mcnemar_test(right[a], right[b], groups=matched.groups, level=level)
             else:
                 test = bootstrap_test(ours - theirs, resampled[key][a] - resampled[key][b], level=level)
-            tests.append((a, b, test))
+            tests.append((a, b, _no_surer_than(test, matched.num_witnesses(key))))
         corrected = holm([test.p for _, _, test in tests])
         found += [
             Pair(key, matched.names[a], matched.names[b], test, p)
             for (a, b, test), p in zip(tests, corrected, strict=True)
         ]
     return found
+
+
+def _no_surer_than(test: PairTest, witnesses: int) -> PairTest:
+    """Return the test with a p that so few witnesses can give: all of them of one mind has, where chance alone decides,
+    the probability 2^(1 - n), as in the sign test. The bootstrap and DeLong's normal know of no such bound: of two
+    pictures that agree every draw agrees, too. A single witness says nothing."""
+    if witnesses < 2:
+        return test._replace(low=None, high=None, p=None)
+    return test if test.p is None else test._replace(p=max(test.p, 2.0 ** (1 - witnesses)))
 
 
 def _right(matched: Matched) -> npt.NDArray[np.bool_]:

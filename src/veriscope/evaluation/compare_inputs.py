@@ -15,11 +15,13 @@ from veriscope.errors import DataError
 from veriscope.evaluation.intervals import Codes, group_codes
 from veriscope.evaluation.predictions import PARQUET_NAME, PredictionTable, some
 from veriscope.evaluation.strata import codes_of
-from veriscope.types import DEFAULT_THRESHOLD, Threshold, preferred_name
+from veriscope.files import is_there
+from veriscope.types import DEFAULT_THRESHOLD, FAKE, REAL, Threshold, preferred_name
 
 _FIGURES = ("report.json", "figures.json")  # beside a table of an evaluation, and of a run's validation
 _VALIDATION = "validation"
-_FEW_GROUPS = 30  # below it the clustered errors, and resamples of groups, are rough
+_MAX_MODELS = 200  # 19,900 pairs of each metric: a page of 30 MB. A thousand models would take hours and a gigabyte
+_FEW = 30  # groups, or pictures of a class: below it the errors, and resamples, are rough
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
@@ -58,6 +60,12 @@ class Matched:
         """The entries' names."""
         return [entry.name for entry in self.entries]
 
+    def num_witnesses(self, metric: str) -> int:
+        """Return how many independent witnesses, groups or single pictures, a metric asks: recall the fakes alone."""
+        asked = {"recall": self.labels == FAKE, "specificity": self.labels == REAL}.get(metric)
+        codes = np.arange(len(self.labels)) if self.groups is None else self.groups
+        return int(np.unique(codes if asked is None else codes[asked]).size)
+
     @property
     def base_rate(self) -> float | None:
         """The share of fakes that all scores were corrected to; None: to none."""
@@ -68,11 +76,17 @@ def read_entries(inputs: Sequence[str]) -> list[Entry]:
     """Return the tables named by `inputs`: each a folder or a predictions.parquet, or NAME=one of them.
 
     Raises:
-        DataError: fewer than two, nothing to read there, or a name twice.
+        DataError: fewer than two or too many, nothing to read there, or a name twice.
 
     """
     if len(inputs) < 2:
         raise DataError("veriscope compare takes at least two evaluations; name the folders that evaluate.py wrote.")
+    if len(inputs) > _MAX_MODELS:
+        pairs = len(inputs) * (len(inputs) - 1) // 2
+        raise DataError(
+            f"{len(inputs):,} models make {pairs:,} pairs of each metric, too many to correct for and to read: name "
+            f"{_MAX_MODELS} at most."
+        )
     named = [_split(text) for text in inputs]
     files = [_table_file(path) for _, path in named]
     given = [name for name, _ in named if name is not None]
@@ -102,6 +116,7 @@ def match(entries: Sequence[Entry]) -> Matched:
         )
     for other in entries[1:]:
         _check_same(first, other)
+    notices += _check_hashes(entries)
     kept = sorted(set.intersection(*(set(entry.table.column("id")) for entry in entries)))
     if not kept:
         raise DataError("there is no picture that all have judged and whose label is known: nothing to compare.")
@@ -114,6 +129,7 @@ def match(entries: Sequence[Entry]) -> Matched:
         )
     rows = tuple(_rows(entry.table, kept) for entry in entries)
     groups, said = _groups(entries, rows)
+    said += _few_pictures(first.table.labels[rows[0]])
     return Matched(
         entries=tuple(entries),
         ids=tuple(kept),
@@ -129,7 +145,7 @@ def match(entries: Sequence[Entry]) -> Matched:
 def _split(text: str) -> tuple[str | None, Path]:
     """Return the name, if one is given, and the path; a path that exists may hold '='."""
     name, equals, path = text.partition("=")
-    if not equals or not name or not path or "/" in name or Path(text).exists():
+    if not equals or not name or not path or "/" in name or is_there(text):
         return None, Path(text)
     return name, Path(path)
 
@@ -174,7 +190,7 @@ def _named_part(path: Path) -> Path:
 
 def _read(name: str, path: Path, file: Path) -> Entry:
     table = PredictionTable.read(file)
-    threshold, warnings = _beside(file)
+    threshold, warnings = _beside(file, table)
     notices = [f"{name}: {text}" for text in warnings]
     if threshold is None:
         threshold = DEFAULT_THRESHOLD
@@ -189,7 +205,7 @@ def _read(name: str, path: Path, file: Path) -> Entry:
     return Entry(name, path, table, threshold, tuple(notices))
 
 
-def _beside(file: Path) -> tuple[Threshold | None, list[str]]:
+def _beside(file: Path, table: PredictionTable) -> tuple[Threshold | None, list[str]]:
     """Return the preferred threshold of the figures beside a table, and their warnings; None where there are none."""
     found = next((file.with_name(name) for name in _FIGURES if file.with_name(name).is_file()), None)
     if found is None:
@@ -202,11 +218,20 @@ def _beside(file: Path) -> tuple[Threshold | None, list[str]]:
             for name, one in content["thresholds"].items()
         }
         name = content.get("headline_threshold") or preferred_name(known)
-        return known[name], [str(text) for key in ("warnings", "notices") for text in content.get(key, [])]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        warnings = [str(text) for key in ("warnings", "notices") for text in content.get(key, [])]
+        told = (content.get("bundle", {}).get("weights_sha256"), content.get("data", {}).get("content_hash"))
+        found_threshold = known[name]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"'{found}' is damaged ({type(error).__name__}); put it back, or move it away to compare at 0.5."
         ) from None
+    for what, own, its in zip(("bundle", "data"), told, (table.meta.bundle_hash, table.meta.data_hash), strict=True):
+        if None not in (own, its) and own != its:
+            raise DataError(
+                f"'{found}' and '{file.name}' beside it are of different evaluations: another {what}. Put together "
+                "what belongs together, or move the first away to compare at 0.5."
+            )
+    return found_threshold, warnings
 
 
 def _check_same(first: Entry, other: Entry) -> None:
@@ -236,13 +261,25 @@ def _check_same(first: Entry, other: Entry) -> None:
             f"'{first.name}' and '{other.name}' label {len(differ):,} pictures differently: {some(differ)}. "
             "Evaluate both with the same class map."
         )
-    hashes = [table.meta.data_hash for table in (ours, theirs)]
-    if None not in hashes and hashes[0] != hashes[1]:
-        raise DataError(
-            f"'{first.name}' and '{other.name}' name the same files, but their data differs (hash "
-            f"{str(hashes[0])[:12]}, {str(hashes[1])[:12]}): other pictures under the same names, or other groups. "
-            "Evaluate both anew on the same data."
-        )
+
+
+def _check_hashes(entries: Sequence[Entry]) -> list[str]:
+    """Return what to say of tables that don't name their data; all others have to name the same."""
+    known = [entry for entry in entries if entry.table.meta.data_hash is not None]
+    for other in known[1:]:
+        hashes = [str(entry.table.meta.data_hash)[:12] for entry in (known[0], other)]
+        if known[0].table.meta.data_hash != other.table.meta.data_hash:
+            raise DataError(
+                f"'{known[0].name}' and '{other.name}' name the same files, but their data differs (hash "
+                f"{hashes[0]}, {hashes[1]}): other pictures under the same names, or other groups. "
+                "Evaluate both anew on the same data."
+            )
+    return [
+        f"{entry.name}: its table doesn't name its data (no hash): that these are the same pictures is known by their "
+        "names and labels alone."
+        for entry in entries
+        if entry.table.meta.data_hash is None
+    ]
 
 
 def _same_models(entries: Sequence[Entry]) -> list[str]:
@@ -255,6 +292,13 @@ def _same_models(entries: Sequence[Entry]) -> list[str]:
         elif ours.table["logit"].equals(theirs.table["logit"]) and ours.table["id"].equals(theirs.table["id"]):
             said.append(f"{one.name} and {two.name} gave every picture the same logit: the same model twice?")
     return said
+
+
+def _few_pictures(labels: Labels) -> list[str]:
+    counts = {"real pictures": int(np.sum(labels == REAL)), "fakes": int(np.sum(labels == FAKE))}
+    few = [f"{count} {what}" for what, count in counts.items() if 0 < count < _FEW]
+    return [f"With so few pictures ({', '.join(few)}) intervals and p are rough, and too sure rather than too cautious."
+            ] if few else []  # fmt: skip
 
 
 def _rows(table: PredictionTable, kept: Sequence[str]) -> Codes:
@@ -284,6 +328,6 @@ def _groups(entries: Sequence[Entry], rows: Sequence[Codes]) -> tuple[Codes | No
         return codes, said
     said.append(
         f"Pictures of one group count as one witness: {len(codes):,} pictures in {num_groups:,} groups."
-        + (" With so few groups, intervals and p are rough." if num_groups < _FEW_GROUPS else "")
+        + (" With so few groups, intervals and p are rough." if num_groups < _FEW else "")
     )
     return codes, said

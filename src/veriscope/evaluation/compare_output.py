@@ -111,7 +111,7 @@ def footnote(comparison: Comparison) -> str:
 
 
 def _leaderboard(comparison: Comparison) -> Table:
-    grid = Table(box=box.SIMPLE, pad_edge=False)
+    grid = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     grid.add_column("model", overflow="fold")
     for key in comparison.shown:
         grid.add_column(_LABELS[key], min_width=len("0.000-0.000"))

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure as Picture
 from matplotlib.transforms import ScaledTranslation
 
 from veriscope.evaluation.compare import Agreement, Comparison, Pair
-from veriscope.evaluation.plots import FAKE_COLOUR, GRID, INK, MUTED, REAL_COLOUR, THIRD_COLOUR, styled
+from veriscope.evaluation.plots import FAKE_COLOUR, GRID, INK, MUTED, REAL_COLOUR, THIRD_COLOUR, drawable, styled
 
 _ALL_PAIRS_UPTO = 4  # detectors; of more, each is shown against the best alone
 _NAME_LETTERS = 26
@@ -133,7 +133,7 @@ def _rows(axes: Axes, names: list[str]) -> None:
 def _short(name: str) -> str:
     """Return a name that leaves room for the plot: its end, which tells folders apart, and dots for the rest."""
     shown = name if len(name) <= _NAME_LETTERS else "…" + name[1 - _NAME_LETTERS :]
-    return shown.replace("$", r"\$")  # matplotlib would set what stands between two of them as a formula
+    return drawable(shown)
 
 
 def _percent(level: float) -> str:

@@ -94,8 +94,9 @@ def bootstrap_intervals(
     """Return percentile intervals of every metric but the calibration error (Efron & Tibshirani 1993, ch. 13).
 
     Stratified: each draw takes as many fakes and as many real pictures as there are, with replacement, so the class
-    shares stay fixed. All metrics and thresholds see the same draws. A metric that is undefined in more than 5 % of
-    the draws gets no interval. The calibration error gets none either: it is biased upward by resampling.
+    shares stay fixed; where one of them is a single picture, both are drawn from one pot. All metrics and thresholds
+    see the same draws. A metric that is undefined in more than 5 % of the draws gets no interval. The calibration error
+    gets none either: it is biased upward by resampling.
 
     With `groups` whole groups are drawn in place of rows, since rows of one group (frames of a video, pictures of a
     person) are alike and tell less than as many strangers would: the cluster bootstrap, which resamples the highest
@@ -119,7 +120,7 @@ def bootstrap_intervals(
     """
     sample = _Sample(labels, logits, scores, groups, base_rate=base_rate)
     blocks = _judge_draws(sample, thresholds, draws=draws, seed=seed)
-    if sum(sample.strata) == 1 < sample.num_fake + sample.num_real:  # one group: every draw is the sample itself
+    if sum(sample.strata) == 1:  # one group, or picture: every draw is the sample itself
         blocks = [(_nothing(free), {name: _nothing(at[name]) for name in at}) for free, at in blocks]
     method: Method = "bootstrap" if groups is None else "cluster bootstrap"
     return Intervals(
@@ -171,7 +172,9 @@ class _Sample:
         fake_rows, real_rows = order[is_fake[order]], order[~is_fake[order]]
         self.num_fake, self.num_real = len(fake_rows), len(real_rows)
         self.strata: tuple[int, ...] = (self.num_fake, self.num_real)
-        self.lots: tuple[Codes, Codes] | None = None  # None: every row is drawn by itself
+        self.lots: tuple[Codes, Codes] | None = None  # None: every row is drawn by itself, the classes apart
+        if groups is None and 1 in self.strata:  # a lone picture of its class: see strata_of_groups
+            groups = np.arange(len(score))
         if groups is not None:
             self.strata, self.lots = group_lots(groups[fake_rows], groups[real_rows])
         self.fake_scores, self.real_scores = score[fake_rows], score[real_rows]

@@ -4,9 +4,9 @@ import argparse
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from veriscope.bundle.bundle import CARD_NAME, Bundle, load_bundle
 from veriscope.bundle.model_card import markdown_table, model_card
@@ -22,7 +22,7 @@ _LABELS = {metric.key: metric.label for metric in METRICS}
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 class _Figure(_Part):
@@ -74,6 +74,16 @@ class _Intervals(_Part):
     level: float
 
 
+class _Counts(_Part):
+    judged: int
+    real: int
+    fake: int
+
+
+class _Section(_Part):
+    sentences: list[str] = []
+
+
 class EvaluationReport(_Part):
     """What a card needs of report.json."""
 
@@ -85,16 +95,23 @@ class EvaluationReport(_Part):
     notices: list[str]
     grade: str | None
     verdict: list[str]
-    counts: dict[str, int]
+    counts: _Counts
     intervals: _Intervals
     headline_threshold: str
     metrics: dict[str, _Figure]
     thresholds: dict[str, _At]
     generators: list[_Generator]
     groups: list[_Groups]
-    sections: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    sections: dict[str, _Section] = Field(default_factory=dict)
     bundle: dict[str, Any]
     provenance: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _has_its_headline(self) -> Self:
+        where: list[Mapping[str, object]] = [self.thresholds, *(row.recall for row in self.generators)]
+        if any(self.headline_threshold not in found for found in where):
+            raise ValueError(f"figures at the threshold '{self.headline_threshold}' are missing")
+        return self
 
     @property
     def figures(self) -> dict[str, _Figure]:
@@ -112,8 +129,11 @@ def run_card(arguments: argparse.Namespace) -> int:
     bundle = load_bundle(arguments.bundle)
     reports = [read_report(folder, bundle=bundle) for folder in arguments.report]
     output: Path = arguments.output if arguments.output is not None else _folder(arguments.report[0]) / CARD_NAME
+    if output.is_dir():
+        raise VeriscopeError(f"'{output}' is a folder. Name a file with --output.")
     if output.exists() and not arguments.overwrite:
         raise VeriscopeError(f"'{output}' is there already. Name another file with --output, or say --overwrite.")
+    output.parent.mkdir(parents=True, exist_ok=True)
     write_text(output, evaluated_card(bundle, reports))
     print(output)
     return 0
@@ -124,7 +144,7 @@ def read_report(path: Path, *, bundle: Bundle) -> EvaluationReport:
 
     Raises:
         DataError: no report there, damaged, or of another version.
-        BundleError: it judged another bundle.
+        BundleError: it judged another bundle, or this one under other terms.
 
     """
     file = _folder(path) / JSON_NAME
@@ -134,7 +154,7 @@ def read_report(path: Path, *, bundle: Bundle) -> EvaluationReport:
         raise DataError(f"'{file}' can't be read ({error.strerror}). Name a folder that evaluate.py wrote.") from None
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
         raise DataError(
             f"'{file}' is no report of an evaluation that this version reads ({where}: {first['msg']}). Judge again."
         ) from None
@@ -144,7 +164,23 @@ def read_report(path: Path, *, bundle: Bundle) -> EvaluationReport:
         )
     if report.bundle.get("weights_sha256") != bundle.weights_sha256:
         raise BundleError(f"'{file}' judged another bundle than '{bundle.folder}': its weights have another hash.")
+    _check_terms(file, report, bundle)
     return report
+
+
+def _check_terms(file: Path, report: EvaluationReport, bundle: Bundle) -> None:
+    """Refuse figures at another calibration or thresholds than the bundle's, which the same weights may have had.
+
+    At a stated base rate thresholds move; the calibration tells the two apart then.
+    """
+    told, own = report.bundle.get("calibration"), f"score = {bundle.record.calibration.formula}"
+    values = {name: found.value for name, found in report.thresholds.items()}
+    wanted = {name: found.value for name, found in bundle.record.thresholds.items()}
+    if (told is not None and told != own) or (report.base_rate_stated is None and values != wanted):
+        raise BundleError(
+            f"'{file}' judged the weights of '{bundle.folder}' under another calibration or other thresholds. Judge "
+            "again."
+        )
 
 
 def evaluated_card(bundle: Bundle, reports: Sequence[EvaluationReport]) -> str:
@@ -161,7 +197,7 @@ def _results(report: EvaluationReport) -> list[dict[str, Any]]:
         "name": ", ".join([report.data.name, *filter(None, [report.corruption]), *_base_rate_words(report)]),
         "type": re.sub(r"[^a-z0-9_.-]+", "-", report.data.name.lower()).strip("-") or "data",
         "split": report.data.part,
-        "args": {"content_hash": report.data.content_hash, "pictures": report.counts["judged"]},
+        "args": {"content_hash": report.data.content_hash, "pictures": report.counts.judged},
     }
     found = [{"task": dict(_TASK), "dataset": dict(dataset), "metrics": _metrics(report.figures)}]
     for row in report.generators:
@@ -194,8 +230,8 @@ def _text(report: EvaluationReport) -> str:
         *(f"> {text}" for text in report.notices),
         *_base_rate_text(report),
         " ".join(report.verdict),
-        f"{report.data.subset} {report.counts['judged']:,} pictures: {report.counts['real']:,} real, "
-        f"{report.counts['fake']:,} fake. A score of {chosen.value:.4g} or more is called fake ({chosen.rule}; chosen "
+        f"{report.data.subset} {report.counts.judged:,} pictures: {report.counts.real:,} real, "
+        f"{report.counts.fake:,} fake. A score of {chosen.value:.4g} or more is called fake ({chosen.rule}; chosen "
         f"on: {chosen.chosen_on}). In brackets the {100 * report.intervals.level:.0f} % interval.",
         markdown_table(rows),
         *_generator_text(report),
@@ -246,8 +282,8 @@ def _group_text(report: EvaluationReport) -> list[str]:
 
 
 def _robustness_text(report: EvaluationReport) -> list[str]:
-    sentences = report.sections.get("robustness", {}).get("sentences", [])
-    return ["Robustness: " + " ".join(str(text) for text in sentences)] if sentences else []
+    sentences = report.sections.get("robustness", _Section()).sentences
+    return ["Robustness: " + " ".join(sentences)] if sentences else []
 
 
 def _folder(path: Path) -> Path:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure as Picture
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
+from veriscope.errors import DataError, printable
 from veriscope.evaluation.calibration import calibration_bins, expected_calibration_error, raw_scores
 from veriscope.evaluation.metrics import UNDEFINED, auroc, average_precision, confusion, pr_curve, roc_curve
 from veriscope.evaluation.predictions import PredictionTable
@@ -56,6 +57,7 @@ _STYLE: Any = {  # Any: matplotlib types the keys as one long Literal
 }
 styled = mpl.rc_context(_STYLE)  # as a decorator: the style also has to hold while legends and ticks are made
 _CLASS_NOTE = "real = 0, fake = 1 (positive)"
+_HISTORY = ("train/loss", "val/loss", "val/auroc", "val/accuracy", "lr")
 _WIDTH_IN, _HEIGHT_IN = 4.6, 3.7
 
 
@@ -157,7 +159,8 @@ def reliability_picture(table: PredictionTable, *, fake_share: float | None = No
     it; dots grow with the number of pictures. Both are weighted to the table's base rate where it has one, and both
     corrected to it from `fake_share`, that of the calibration's data; without that, 'before' is left out."""
     rate = table.meta.base_rate
-    picture, axes = blank("Are scores probabilities?" + ("" if rate is None else f" (where {rate:.3g} are fakes)"))
+    where = "" if rate is None else f"\n(where {100 * rate:.3g} % are fakes)"  # in one line the edge cuts it off
+    picture, axes = blank("Are scores probabilities?" + where)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="perfect")
     moved_by = None if rate is None or fake_share is None else Calibration(fake_share=fake_share, base_rate=rate)
     raw = raw_scores(table.logits, moved_by=moved_by)
@@ -199,14 +202,22 @@ def history_picture(history: Path) -> Picture | None:
     """Return the learning curves of a run's history.csv: loss, AUROC with accuracy, learning rate; None without rows.
 
     Columns read: epoch, phase, train/loss, val/loss, val/auroc, val/accuracy, lr. Absent or empty cells are gaps.
+
+    Raises:
+        DataError: it is damaged.
+
     """
     if not history.is_file():
         return None
-    with history.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    try:
+        with history.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        epochs = [float(row["epoch"]) + 1 for row in rows]
+        columns = {name: [_number(row.get(name)) for row in rows] for name in _HISTORY}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise DataError(f"'{history}' is damaged ({type(error).__name__})") from None
     if not rows:
         return None
-    epochs = [float(row["epoch"]) + 1 for row in rows]
     picture = Picture(figsize=(_WIDTH_IN, 6.2), layout="constrained")
     FigureCanvasAgg(picture)
     loss, quality, rate = picture.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.6))
@@ -216,8 +227,7 @@ def history_picture(history: Path) -> Picture | None:
         (rate, (("lr", "", MUTED, "o-"),)),
     ):
         for column, label, colour, line in series:
-            values = [_number(row.get(column)) for row in rows]
-            axes.plot(epochs, values, line, color=colour, label=label, markersize=3.5)
+            axes.plot(epochs, columns[column], line, color=colour, label=label, markersize=3.5)
     for axes, title in ((loss, "Loss"), (quality, "On validation data"), (rate, "Learning rate")):
         axes.set_title(title)
         for previous, (epoch, row) in zip(rows, list(zip(epochs, rows, strict=True))[1:], strict=False):
@@ -237,11 +247,16 @@ def save_png(picture: Picture, path: Path, *, note: str = "", dots_per_inch: int
     """Write the picture on white as PNG, whole or not at all, and return its path; `note` goes below it."""
     if note:
         own = picture.get_supxlabel()
-        picture.supxlabel("\n".join([own] * bool(own) + [textwrap.fill(note, 80)]), fontsize=6.5, color=MUTED)
+        picture.supxlabel("\n".join([own] * bool(own) + [drawable(textwrap.fill(note, 80))]), fontsize=6.5, color=MUTED)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_or_not_at_all(path) as temporary, mpl.rc_context(_STYLE):
         picture.savefig(temporary, format="png", dpi=dots_per_inch, facecolor="white")
     return path
+
+
+def drawable(text: str) -> str:
+    """Return a text as matplotlib draws it: what stands between two $ is no formula, and no name breaks the drawing."""
+    return printable(text, keep="\n").replace("$", r"\$")
 
 
 def svg_text(picture: Picture) -> str:

@@ -157,18 +157,24 @@ class PredictionTable:
         file = file / PARQUET_NAME if file.is_dir() else file
         try:
             table = pq.read_table(file)
+            table.validate(full=True)
         except FileNotFoundError as error:
             raise DataError(f"'{file}' does not exist. A prediction table is written by evaluate.py.") from error
-        except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(f"'{file}' is no readable Parquet file: {error}") from error
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"'{file}' is no readable Parquet file: {_one_line(error)}") from error
         packed = (table.schema.metadata or {}).get(_METADATA_KEY)
         if packed is None:
             raise DataError(f"'{file}' is no prediction table: it lacks veriscope's metadata.")
         try:
             meta = TableMeta.model_validate_json(packed)
         except ValidationError as error:
-            raise DataError(f"'{file}' has metadata that this version can't read: {error}") from error
-        return cls(*_upgraded(table, meta))
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the whole"
+            raise DataError(f"'{file}' has metadata that this version can't read: {place}: {first['msg']}.") from error
+        try:
+            return cls(*_upgraded(table, meta))
+        except DataError as error:
+            raise DataError(f"'{file}': {error}") from error
 
     def rescored(
         self,
@@ -259,6 +265,10 @@ class PredictionTable:
         return list(self.judged[name].to_pylist())
 
 
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
 def _floats(values: Iterable[float | None]) -> list[float | None]:
     """Return the logits as they will be stored: rounded to float32, so that scores can be had again from the file."""
     return [None if value is None else float(np.float32(value)) for value in values]
@@ -306,8 +316,8 @@ def _check_table(table: pa.Table) -> pa.Table:
         raise DataError(f"prediction table lacks the columns {missing}; it has {table.column_names}.")
     try:
         table = table.select(list(_COLUMNS)).cast(pa.schema(_COLUMNS.items()))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise DataError(f"prediction table with columns of the wrong kind: {error}") from error
+    except (pa.ArrowException, KeyError) as error:  # KeyError: a column twice
+        raise DataError(f"prediction table with columns of the wrong kind: {_one_line(error)}") from error
     if table.num_rows == 0:
         raise DataError("prediction table without rows: nothing was scored, so there is nothing to judge.")
     _check_ids(table)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypedDict
 
 from veriscope.bundle.terms import Terms
 from veriscope.evaluation.base_rate import RateFigures, expected_at, group_rates
-from veriscope.evaluation.calibration import raw_scores
+from veriscope.evaluation.calibration import ByChance, calibration_error_by_chance, raw_scores
 from veriscope.evaluation.intervals import Codes, group_codes
 from veriscope.evaluation.judge import Judgement
 from veriscope.evaluation.metrics import UNDEFINED, Scores, probability_metrics
@@ -39,13 +39,15 @@ class Paragraph(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Reliance:
     """What a Judgement doesn't hold. `uncalibrated`: log_loss, brier and ece of sigmoid(logit), corrected to the
-    base rate as the scores are, `calibrated` of the scores. `band` is None where there is none, `no_band` then the
+    base rate as the scores are, `calibrated` of the scores; `by_chance` stands beside the ece where pictures are
+    independent and as frequent as they come. `band` is None where there is none, `no_band` then the
     reason if it is known. `at_base_rate` goes by threshold name; empty without a stated base rate. `shipped`: the
     verdict as `veriscope predict` gives it; None without judged pictures."""
 
     calibration: Calibration
     uncalibrated: Scores
     calibrated: Scores
+    by_chance: ByChance | None
     band: BandFigures | None
     no_band: str
     at_base_rate: dict[str, RateFigures]
@@ -59,6 +61,7 @@ class Reliance:
         return {
             "calibration": self.calibration.model_dump(mode="json"),
             "uncalibrated": {key: {"value": self.uncalibrated[key]} for key, _ in _PROBABILITY},
+            "ece_by_chance": None if self.by_chance is None else self.by_chance._asdict(),
             "shipped_verdict": None if self.shipped is None else self.shipped.to_dict(),
             "unsure": {"band": None, "reason": self.no_band} if self.band is None else self.band.to_dict(),
             "base_rate": None
@@ -108,9 +111,9 @@ class Reliance:
         found = self.at_base_rate[self.headline]
         return [
             f"Scores are corrected to a share of fakes of {rate:.4g}, stated by whoever asked; of the pictures that "
-            f"calibrated them {own:.4g} were fakes. The correction takes fakes and real pictures to look as they did. "
-            "Rankings stay as they are, and so do verdicts at a threshold that was chosen on data: its number moved "
-            "with the scores.",
+            f"calibrated them {100 * own:.4g} % were fakes. The correction takes fakes and real pictures to look as "
+            "they did. Rankings stay as they are, and so do verdicts at a threshold that was chosen on data: its "
+            "number moved with the scores.",
             f"At the threshold '{self.headline}' {share_text(found.precision)} of 'fake' verdicts would be right "
             f"there, {share_text(found.real_right)} of 'real'; {share_text(found.called_fake)} of all pictures would "
             "be called fake. Log loss, Brier score and calibration error are weighted to the stated share; the other "
@@ -122,7 +125,13 @@ class Reliance:
             f"{name} {_text(self.calibrated[key])} (before: {_text(self.uncalibrated[key])})"
             for key, name in _PROBABILITY
         )
-        return [f"score = {self.calibration.formula}, fitted on {self.calibration.fitted_on}: {changes}."]
+        found = [f"score = {self.calibration.formula}, fitted on {self.calibration.fitted_on}: {changes}."]
+        if self.by_chance is not None:
+            found.append(
+                "Were every score exactly right, so many pictures would still show a calibration error of about "
+                f"{self.by_chance.mean:.4f}, and of less than {self.by_chance.high:.4f} 95 times of 100."
+            )
+        return found
 
 
 def reliance(
@@ -151,6 +160,9 @@ def reliance(
         calibration=terms.calibration,
         uncalibrated=probability_metrics(labels, raw_scores(table.logits, moved_by=terms.calibration), base_rate=rate),
         calibrated=probability_metrics(labels, scores, base_rate=rate),
+        by_chance=None
+        if rate is not None or groups is not None
+        else calibration_error_by_chance(scores, seed=judgement.seed),
         band=None
         if band is None or len(labels) == 0
         else measure_band(

@@ -184,6 +184,7 @@ def render(
         threshold_rows=_threshold_rows(judgement),
         free_rows=_free_rows(judgement),
         threshold_titles={name: threshold_title(name, value) for name, value in judgement.thresholds.items()},
+        threshold_place=_threshold_place(judgement),
         degenerate=_any_degenerate(judgement),
         figure_text=figure_text,
         charts=[(name, inline_svg(pictures[name]), text) for name, text in captions.items() if name in pictures],
@@ -227,6 +228,12 @@ def threshold_title(name: str, threshold: Threshold) -> str:
     """Return what heads a threshold's column: its name and value."""
     known = {"default": "fixed", "val": "chosen on val", "out_of_fold": "chosen out of fold"}
     return f"{known.get(name, name)}: {threshold.value:.4g}"
+
+
+def _threshold_place(judgement: Judgement) -> str:
+    """Return the headline threshold for a sentence, as `0.4784 (chosen on val)`."""
+    name, _, value = threshold_title(judgement.headline, judgement.thresholds[judgement.headline]).rpartition(": ")
+    return f"{value} ({name})"
 
 
 def figure_text(figure: Figure) -> tuple[str, str]:

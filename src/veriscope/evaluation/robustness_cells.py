@@ -1,6 +1,7 @@
 """Scoring the same pictures under many kinds of damage: one cell after the other, each kept when it is done."""
 
 import hashlib
+import io
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,15 +18,18 @@ from rich.console import Console
 from veriscope.bundle.bundle import Bundle
 from veriscope.bundle.scorer import Scorer, Transform
 from veriscope.data.decode import decode_image
+from veriscope.data.places import read_bytes
 from veriscope.data.preprocess import fit_to_input, to_chw
 from veriscope.errors import DataError, DecodeError
 from veriscope.files import whole_or_not_at_all
-from veriscope.progress import say, tracked
+from veriscope.progress import duration, say, tracked
 
 Floats = npt.NDArray[np.float64]
 
 # Raise it whenever decoding, fitting or a corruption changes a pixel: kept cells of the old kind are then left alone.
 CELLS_VERSION = 1
+_SEAL_BYTES = 32
+_LARGEST_HEADER = 4096  # of a file of one row of numbers, with the seal
 _MEASURED = 2  # pictures that each cell's preparation is timed on
 
 
@@ -40,8 +44,8 @@ class Job(NamedTuple):
 class CellStore:
     """Finished cells on disk: `folder` holds one file of float32 logits a cell, NaN where there is no verdict.
 
-    A file's name is a hash of everything that decides its content, so nothing in it can be out of date; a file that is
-    damaged, or of another length, counts as missing.
+    A file's name is a hash of everything that decides its content, so nothing in it can be out of date. Its last 32
+    bytes are a hash of name and content: a file that is damaged, or another cell's, counts as missing.
     """
 
     folder: Path
@@ -54,8 +58,16 @@ class CellStore:
 
     def load(self, key: str, *, size: int) -> Floats | None:
         """Return the cell's logits, or None where they aren't there in full."""
+        path = self.path(key)
+        if not path.is_file():  # a pipe would be waited for
+            return None
         try:
-            found = np.load(self.path(key), allow_pickle=False)
+            with path.open("rb") as file:  # no more than a cell holds: what lies there may be of any size
+                packed = file.read(_LARGEST_HEADER + 4 * size)
+            content, seal = packed[:-_SEAL_BYTES], packed[-_SEAL_BYTES:]
+            if _seal(path, content) != seal:
+                return None
+            found = np.load(io.BytesIO(content), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
         return found.astype(np.float64) if found.dtype == np.float32 and found.shape == (size,) else None
@@ -65,11 +77,17 @@ class CellStore:
         path = self.path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_or_not_at_all(path) as temporary, temporary.open("wb") as file:
-                np.save(file, logits.astype(np.float32))
+            packed = io.BytesIO()
+            np.save(packed, logits.astype(np.float32))
+            with whole_or_not_at_all(path) as temporary:
+                temporary.write_bytes(packed.getvalue() + _seal(path, packed.getvalue()))
         except OSError:
             return False
         return True
+
+
+def _seal(path: Path, content: bytes) -> bytes:
+    return hashlib.sha256(path.name.encode() + b"\n" + content).digest()
 
 
 def cell_store(folder: Path, *, bundle: Bundle, scorer: Scorer, paths: Sequence[Path]) -> CellStore:
@@ -82,8 +100,7 @@ def cell_store(folder: Path, *, bundle: Bundle, scorer: Scorer, paths: Sequence[
     digest = hashlib.blake2b(digest_size=16)
     try:
         for path in paths:
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "blake2b").digest())
+            digest.update(hashlib.blake2b(read_bytes(path)).digest())
     except OSError as error:
         raise DataError(f"{path}: was judged a moment ago and can't be read any more ({error.strerror}).") from error
     record = bundle.record
@@ -162,7 +179,7 @@ def _say_cost(jobs: Sequence[Job], *, num_jobs: int, scorer: Scorer, paths: Sequ
         console,
         f"robustness: {len(jobs)} cells x {len(paths):,} pictures = {len(jobs) * len(paths):,} scorings"
         + (f" ({kept} cells are there already)" if kept else "")
-        + f"; {each:.3g} s each as measured on the first pictures: about {_duration(each * len(jobs) * len(paths))}.",
+        + f"; {each:.3g} s each as measured on the first pictures: about {duration(each * len(jobs) * len(paths))}.",
     )
 
 
@@ -186,11 +203,3 @@ def _network_seconds(scorer: Scorer, paths: Sequence[Path]) -> float:
     start = time.perf_counter()
     scorer.logits(batch)
     return (time.perf_counter() - start) / len(batch)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(round(seconds), 1)} s"
-    if seconds < 5400:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"

@@ -65,8 +65,17 @@ def sentences(found: Robustness) -> list[str]:
     if found.grid is not None:
         lines += _grid_sentences(found.grid)
     if found.shortcut is not None:
-        lines += _shortcut_sentences(found.shortcut)
+        lines += _shortcut_sentences(found.shortcut, num_images=found.num_images)
+    if _is_part(found):
+        lines.append(
+            f"All this is of {found.num_images:,} of the {found.num_judged:,} pictures, so that figures without damage "
+            "differ from those of all."
+        )
     return lines
+
+
+def _is_part(found: Robustness) -> bool:
+    return found.num_images + found.num_left_out < found.num_judged
 
 
 def robustness_dict(found: Robustness) -> dict[str, Any]:
@@ -150,13 +159,13 @@ def _grid_sentences(grid: GridFigures) -> list[str]:
     if grid.mean_auroc.value is None:
         lines.append(
             f"Under {number} kinds and levels of damage accuracy is {_text(grid.mean_accuracy)} on average; without "
-            f"damage it is {_text(grid.clean_accuracy)}. Worst: {grid.worst.name} ({_text(grid.worst.accuracy)})."
+            f"damage it is {_text(grid.clean_accuracy)}. Worst: {_worst(grid)}: {_text(grid.worst.accuracy)}."
         )
     else:
         lines.append(
             f"Under {number} kinds and levels of damage AUROC is {_text(grid.mean_auroc)} on average, without damage "
             f"{_text(grid.clean_auroc, span=False)}; accuracy {_text(grid.mean_accuracy)}, without damage "
-            f"{_text(grid.clean_accuracy, span=False)}. Worst: {grid.worst.name}, AUROC {_text(grid.worst.auroc)}, "
+            f"{_text(grid.clean_accuracy, span=False)}. Worst: {_worst(grid)}, AUROC {_text(grid.worst.auroc)}, "
             f"accuracy {_text(grid.worst.accuracy, span=False)}."
         )
     lines.append(
@@ -171,7 +180,11 @@ def _grid_sentences(grid: GridFigures) -> list[str]:
     return lines
 
 
-def _shortcut_sentences(shortcut: Shortcut) -> list[str]:
+def _worst(grid: GridFigures) -> str:
+    return f"{grid.worst.title.lower()} ({grid.worst.name})"
+
+
+def _shortcut_sentences(shortcut: Shortcut, *, num_images: int) -> list[str]:
     gap, plan = shortcut.gap, shortcut.plan
     kind, raw, aligned, between = (
         ("accuracy", gap.raw_accuracy, gap.aligned_accuracy, gap.accuracy_gap)
@@ -182,6 +195,10 @@ def _shortcut_sentences(shortcut: Shortcut) -> list[str]:
     history = "one JPEG history" if plan.qualities else "no JPEG (the data holds none)"
     how = f"with both classes at {plan.side_px} px and {history}"
     low, high = (0.0, 1.0) if between.interval is None else between.interval[:2]
+    if low == high == 0 and num_images > 0:
+        # Nothing changed, in no draw. Of n pictures of a class that leaves up to 3 / n open: the rule of three
+        # (Hanley & Lippman-Hand 1983), with half of the pictures for n.
+        high = min(1.0, 6 / num_images)
     if low <= 0 and high > SMALL_GAP:
         first = (
             f"Whether format or size is a shortcut these pictures can't tell: {how}, {kind} is {_text(aligned)}; as "
@@ -217,7 +234,7 @@ def _kind_table(grid: GridFigures) -> TextTable:
     measure = "AUROC" if grid.worst_by == "auroc" else "accuracy"
     return TextTable(
         "By kind of damage, mean over severities",
-        ("damage", "AUROC", "accuracy", "verdicts changed", "of these real to fake", f"worst {measure}"),
+        ("damage", "AUROC", "accuracy", "verdicts changed", "changed from real to fake", f"worst {measure}"),
         tuple(rows),
     )
 
@@ -247,7 +264,7 @@ def _shortcut_table(shortcut: Shortcut) -> TextTable:
 def _notes(found: Robustness) -> list[str]:
     part = (
         f"{found.num_images:,} of {found.num_judged:,} pictures, drawn by class and generator (seed {found.seed})"
-        if found.num_images + found.num_left_out < found.num_judged
+        if _is_part(found)
         else f"{found.num_images:,} pictures"
     )
     notes = [f"Measured on {part} at the threshold {found.threshold.value:.4g} ({found.threshold_name})."]

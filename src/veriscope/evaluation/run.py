@@ -1,6 +1,7 @@
 """One evaluation from a bundle and data to a folder with table, figures, pictures and report."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,8 +33,8 @@ from veriscope.evaluation.robustness_report import robustness_section, write_rob
 from veriscope.evaluation.sections import Section
 from veriscope.evaluation.subset import Chosen, choose_subset
 from veriscope.evaluation.summary import print_summary
-from veriscope.files import whole_or_not_at_all
-from veriscope.progress import tracked
+from veriscope.files import can_be_replaced, whole_or_not_at_all
+from veriscope.progress import say, tracked
 
 Pixels = npt.NDArray[np.uint8]
 Transform = Callable[[Pixels], Pixels]
@@ -116,6 +117,12 @@ def _folder_in_making(output_dir: Path) -> Iterator[Path]:
     """Yield a folder beside `output_dir` that takes its name when the block ends well, and goes when it doesn't."""
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise RunError(f"'{output_dir}' is not empty; an evaluation is written into a new folder. Name another one.")
+    output_dir = Path(os.path.realpath(output_dir))  # no folder can take the name of a link
+    if output_dir.exists() and not can_be_replaced(output_dir):  # now, not after hours of scoring
+        raise RunError(
+            f"'{output_dir}' can't become the evaluation: it is a mount point, or its parent is read-only. Name a new "
+            f"folder in it: paths.run_dir={output_dir / 'evaluation'}"
+        )
     with whole_or_not_at_all(output_dir) as temporary:
         try:
             temporary.mkdir(parents=True)
@@ -153,12 +160,12 @@ def _score(config: EvaluateConfig, scorer: Scorer, chosen: Chosen, *, transform:
 
 def _draw(table: PredictionTable, bundle: Bundle, terms: Terms, *, folder: Path) -> plots.Pictures:
     """Return the pictures of the report by name; each lies in `folder`/figures, too."""
-    pictures = plots.figures(
-        table,
-        terms.thresholds,
-        history=bundle.folder.parent / "history.csv",
-        fake_share=terms.calibration.fake_share,
-    )
+    pictures = plots.figures(table, terms.thresholds, fake_share=terms.calibration.fake_share)
+    try:
+        curves = plots.history_picture(bundle.folder.parent / "history.csv")
+        pictures |= {} if curves is None else {"history": curves}
+    except DataError as error:  # it says nothing of these pictures
+        say(Console(stderr=True), f"the report goes without the training's curves: {error}")
     pictures |= ood_pictures(table, strange_from=bundle.strange_from)
     for name, picture in pictures.items():
         plots.save_png(picture, folder / "figures" / f"{name}.png", note=" ".join(bundle.notices))

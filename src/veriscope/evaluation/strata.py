@@ -36,8 +36,8 @@ def codes_of(groups: Codes) -> Codes:
 def strata_of_groups(labels: Array, codes: Codes) -> Codes:
     """Return the stratum of each group, (G,): FAKES, REALS or BOTH; all the same where these can't be kept apart.
 
-    A group of several rows that is alone in its stratum would come up once in every draw, and what its rows have in
-    common would count as certain. Where there is one, nothing is stratified.
+    A group that is alone in its stratum, be it of a single row, would come up once in every draw, and what is true of
+    it would count as certain. Where there is one, nothing is stratified.
 
     Args:
         labels: (N,) of 0 and 1.
@@ -48,11 +48,11 @@ def strata_of_groups(labels: Array, codes: Codes) -> Codes:
     fakes = np.bincount(codes, weights=np.asarray(labels) == FAKE)
     stratum = np.where(fakes == rows, FAKES, np.where(fakes == 0, REALS, BOTH))
     sizes = np.bincount(stratum, minlength=3)
-    if np.any((sizes[stratum] == 1) & (rows > 1)):
+    if np.any(sizes[stratum] == 1):
         stratum[:] = FAKES
     return stratum
 
 
 def only_one_group(codes: Codes) -> bool:
-    """Return whether several rows are all of one group: every draw is the sample itself, and says nothing of others."""
-    return bool(codes.size > 1 and codes.max() == 0)
+    """Return whether there is but one group, or row: every draw is the sample itself, and says nothing of others."""
+    return bool(codes.size and codes.max() == 0)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from veriscope.errors import printable
 from veriscope.evaluation.judge import Judgement
 from veriscope.evaluation.metrics import METRICS
 from veriscope.evaluation.predictions import PredictionTable
@@ -35,13 +36,13 @@ def print_summary(
 ) -> None:
     """Print warnings, the verdict, the main figures at every threshold, how far they can be relied on, `more`
     sentences, and where the report and the rest lie."""
-    console.print(f"[bold]{escape(facts.title)}[/]: {escape(facts.subset)}", highlight=False, soft_wrap=True)
+    console.print(f"[bold]{_safe(facts.title)}[/]: {_safe(facts.subset)}", highlight=False, soft_wrap=True)
     if table.meta.base_rate is not None:
         say(console, f"Scores are corrected to a share of fakes of {table.meta.base_rate:.4g}, as stated.")
     for text in facts.warnings:
-        console.print(f"[bold red]Don't trust these figures.[/] {escape(text)}", highlight=False, soft_wrap=True)
+        console.print(f"[bold red]Don't trust these figures.[/] {_safe(text)}", highlight=False, soft_wrap=True)
     for text in facts.notices:
-        console.print(f"[yellow]{escape(text)}[/]", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]{_safe(text)}[/]", highlight=False, soft_wrap=True)
     for text in judgement.verdict():
         say(console, text)
     grid = Table(box=box.SIMPLE, pad_edge=False)
@@ -69,3 +70,7 @@ def print_summary(
     ):
         say(console, f"{name}: {path}")
     say(console, f"next: veriscope predict {shlex.quote(str(bundle))} PICTURE_OR_FOLDER")
+
+
+def _safe(text: str) -> str:
+    return escape(printable(text))

@@ -131,8 +131,8 @@ class BandFigures:
         band = self.band
         if band.low == band.high:
             return [
-                f"No picture is called unsure by its score: on {band.chosen_on} verdicts were right often enough "
-                f"without ({100 * band.accuracy:.1f} %, wanted {band.wanted_accuracy:g})."
+                f"No picture is called unsure by its score: on {band.chosen_on} {100 * band.accuracy:.1f} % of the "
+                f"verdicts were right as they are, and {100 * band.wanted_accuracy:g} % were wanted."
             ]
         unsure = complement(self.coverage)
         return [
@@ -140,9 +140,10 @@ class BandFigures:
             f"Of the other verdicts {share_text(self.accuracy)} are right: {share_text(self.real_right)} of 'real', "
             f"{share_text(self.fake_right)} of 'fake'. Of the unsure ones the threshold would get "
             f"{share_text(self.accuracy_inside)} right.",
-            f"The band was chosen on {band.chosen_on} ({band.num_pictures:,} pictures), for {band.wanted_accuracy:g}: "
-            f"there {100 - 100 * band.coverage:.1f} % were unsure and {100 * band.accuracy:.1f} % of the others "
-            "right. On other pictures that is no promise.",
+            f"The band was chosen on {band.chosen_on} ({band.num_pictures:,} pictures), for "
+            f"{100 * band.wanted_accuracy:g} % of the other verdicts to be right: there "
+            f"{100 - 100 * band.coverage:.1f} % were unsure and {100 * band.accuracy:.1f} % of the others right. On "
+            "other pictures that is no promise.",
         ]
 
 

@@ -205,8 +205,18 @@ def read_ood(file: Path) -> OutOfDistribution:
 
 
 def _reference(tensors: Mapping[str, Array], *, prefix: str) -> Reference:
+    own = {name: value for name, value in tensors.items() if name.startswith(prefix)}
+    if not all(np.isfinite(value).all() for value in own.values()):
+        raise ValueError("it holds what is no number")
     distances = tensors[prefix + "distances"].astype(np.float64)
+    if distances.ndim != 1 or not distances.size or np.any(np.diff(distances) < 0):
+        raise ValueError("its distances don't rise")
     if prefix + "bank" in tensors:
-        bank_ND = tensors[prefix + "bank"].astype(np.float32)
-        return Neighbours(bank=bank_ND, k=int(tensors[prefix + "k"][0]), distances=distances)
-    return Gaussians(tensors[prefix + "means"], tensors[prefix + "whitening"], distances)
+        bank_ND, k = tensors[prefix + "bank"].astype(np.float32), int(tensors[prefix + "k"][0])
+        if bank_ND.ndim != 2 or not 1 <= k <= len(bank_ND):
+            raise ValueError(f"it holds no {k} neighbours")
+        return Neighbours(bank=bank_ND, k=k, distances=distances)
+    means_CD, whitening_DD = tensors[prefix + "means"], tensors[prefix + "whitening"]
+    if means_CD.ndim != 2 or whitening_DD.shape != (means_CD.shape[1],) * 2:
+        raise ValueError("its centres and its covariance don't fit")
+    return Gaussians(means_CD, whitening_DD, distances)

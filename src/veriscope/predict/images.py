@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from veriscope.bundle.scorer import Scored, Scorer
+from veriscope.data.places import slice_of
 from veriscope.data.scan import IMAGE_SUFFIXES
 from veriscope.errors import DataError
 from veriscope.models.ood import is_strange
@@ -15,7 +16,8 @@ from veriscope.types import Threshold, UnsureBand, Verdict, name_verdict
 def collect_images(paths: Sequence[Path]) -> tuple[list[Path], Counter[str]]:
     """Return the files to judge, and how many others were passed over by extension ('.mp4').
 
-    Named files are taken as they are, folders searched recursively for images by extension.
+    Named files, and slices of shards (data.places), are taken as they are, folders searched recursively for images by
+    extension.
 
     Named order is kept, inside a folder the order of names. Hidden files and folders inside a named one are passed
     over; links to folders are not followed. A folder that can't be read stands in the list itself, so that it ends
@@ -25,7 +27,7 @@ def collect_images(paths: Sequence[Path]) -> tuple[list[Path], Counter[str]]:
         DataError: a path that does not exist, or nothing to judge in all of them.
 
     """
-    missing = [path for path in paths if not os.path.lexists(path)]
+    missing = [path for path in paths if slice_of(path) is None and not os.path.lexists(path)]
     if missing:
         listed = ", ".join(f"'{path}'" for path in missing[:5]) + (" ..." if len(missing) > 5 else "")
         raise DataError(f"no such file or folder: {listed}")

@@ -17,13 +17,13 @@ from veriscope.data.sources import load_manifest
 from veriscope.data.splits import OUTSIDE_FOLDS, Indices, fold_numbers
 from veriscope.errors import RunError
 from veriscope.models.detector import check_model
-from veriscope.progress import say
+from veriscope.progress import duration, say
 from veriscope.provenance import collect, source_commit
 from veriscope.run_folder import Progress, RunFolder, create_run_folder, naming_the_way_on
 from veriscope.runs.aggregate import Spread, summary_figures
 from veriscope.runs.batch import list_commands, logger_words, run_all
 from veriscope.runs.ensemble import write_ensemble
-from veriscope.runs.estimate import Estimate, duration
+from veriscope.runs.estimate import Estimate
 from veriscope.runs.fold_report import write_fold_report
 from veriscope.runs.pool import Job
 from veriscope.runs.results import fold_folder, run_seconds

@@ -75,6 +75,7 @@ def _parts(judged: JudgedFolds) -> list[Part]:
 def _facts(config: RunConfig, folder: RunFolder, parts: Sequence[Part], *, num_pictures: int) -> TrainingFacts:
     """Return where the weights come from. Every picture of the folds is train: all members but one learned it."""
     trained = [part.bundle.record.training for part in parts]
+    seconds = [facts.seconds for facts in trained if facts.seconds is not None]
     return TrainingFacts(
         data_name=config.data.name,
         data_hash=trained[0].data_hash,
@@ -88,6 +89,7 @@ def _facts(config: RunConfig, folder: RunFolder, parts: Sequence[Part], *, num_p
         date=max(facts.date for facts in trained),
         device=_joined(facts.device for facts in trained) or "unknown",
         epochs=sum(facts.epochs for facts in trained),
+        seconds=sum(seconds) if len(seconds) == len(trained) else None,
     )
 
 

@@ -1,5 +1,7 @@
 """How long many runs will take: said from measured times only."""
 
+from veriscope.progress import duration
+
 
 class Estimate:
     """Counts runs, or what else `noun` names, and their times. `places` run side by side."""
@@ -42,10 +44,3 @@ class Estimate:
     def _left(self, todo: int) -> str:
         mean_s = sum(self._seconds) / len(self._seconds)
         return f"About {duration(mean_s * -(-todo // self._places))} left, at {duration(mean_s)} a {self._noun}"
-
-
-def duration(seconds: float) -> str:
-    """Return `40 s`, `12 min` or `3.5 h`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

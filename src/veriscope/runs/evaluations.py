@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def report_kind(folder: Path) -> str:
     """Return what the report.json in `folder` is of: evaluation, cross-validation; '' where it can't be read."""
     try:
         return str(json.loads((folder / JSON_NAME).read_text(encoding="utf-8"))["kind"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 
@@ -136,10 +137,10 @@ def read_evaluation(folder: Path) -> Evaluated:
             part=str(data["part"]),
             exposure=str(data["exposure"]),
             explanation=str(data["subset"]),
-            corruption=plain["corruption"],
-            base_rate=None if (rate := plain.get("base_rate_stated")) is None else float(rate),
-            num_real=int(plain["counts"]["real"]),
-            num_fake=int(plain["counts"]["fake"]),
+            corruption=None if plain["corruption"] is None else str(plain["corruption"]),
+            base_rate=None if (rate := plain.get("base_rate_stated")) is None else _number(rate),
+            num_real=_count(plain["counts"]["real"]),
+            num_fake=_count(plain["counts"]["fake"]),
             headline=str(plain["headline_threshold"]),
             free={key: _figure(found) for key, found in plain["metrics"].items()},
             at={
@@ -147,14 +148,29 @@ def read_evaluation(folder: Path) -> Evaluated:
                 for name, threshold in plain["thresholds"].items()
             },
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise RunError(
             f"'{file}' is missing or damaged ({type(error).__name__}); remove that folder and judge anew"
         ) from None
 
 
 def _figure(plain: dict[str, Any]) -> Figure:
-    value, low, high = plain["value"], plain["low"], plain["high"]
-    if low is None or high is None:
+    value, low, high = (None if plain[key] is None else _number(plain[key]) for key in ("value", "low", "high"))
+    if value is None or low is None or high is None:
         return Figure(value, None)
-    return Figure(value, Interval(float(low), float(high), 0.95, plain["method"]))
+    if low > high:
+        raise ValueError(f"an interval from {low} to {high} runs backwards")
+    return Figure(value, Interval(low, high, 0.95, plain["method"]))
+
+
+def _number(value: Any) -> float:
+    """Return a finite number: JSON as Python reads it knows NaN and Infinity, too."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no number")
+    return float(value)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{value!r} is no number of pictures")
+    return value

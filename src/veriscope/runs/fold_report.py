@@ -24,10 +24,9 @@ from veriscope.evaluation.pictures import choose_rows, load_tiles
 from veriscope.evaluation.predictions import PredictionTable
 from veriscope.evaluation.report import FoldsSection, ReportFacts, write_report
 from veriscope.files import write_text
-from veriscope.progress import say
+from veriscope.progress import duration, say
 from veriscope.run_folder import HARDWARE_FACTS, RunFolder
 from veriscope.runs.aggregate import Spread, figure_text, metric_spreads, spread_text
-from veriscope.runs.estimate import duration
 from veriscope.runs.pooled import FoldJudged, judge_folds, pool
 from veriscope.runs.results import CROSSVAL_NAME, RunResult, best_epoch, history_rows, read_run
 from veriscope.standing import config_hash

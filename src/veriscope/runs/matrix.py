@@ -219,6 +219,8 @@ def _dated(runs: Path, *, dry_run: bool = False) -> Path:
 
 def _refuse_other(folder: Path) -> None:
     """Refuse a folder that holds something else: a matrix writes beside what lies there."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"'{folder}' is no folder; choose another --output")
     names = {file.name for file in folder.iterdir() if not file.name.startswith(".")} if folder.is_dir() else set()
     if names and not names & {"cells", "matrix.json"}:
         raise RunError(f"'{folder}' is not empty and holds no matrix; choose another --output")

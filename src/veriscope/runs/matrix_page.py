@@ -7,12 +7,13 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from veriscope.evaluation.metrics import METRICS
 from veriscope.evaluation.report import HTML_NAME
 from veriscope.runs.matrix_picture import cell_colour
 from veriscope.runs.matrix_table import LABELS, SHOWN, Matrix, MatrixCell, sentences
 from veriscope.types import CLASS_MAP_TEXT
 
-_FACTS = ("veriscope", "commit", "dirty", "started", "command", "device", "python")
+_FACTS = ("veriscope", "commit", "started", "command", "device", "python")
 
 
 def matrix_page(matrix: Matrix, folder: Path, *, provenance: Mapping[str, Any]) -> str:
@@ -24,6 +25,7 @@ def matrix_page(matrix: Matrix, folder: Path, *, provenance: Mapping[str, Any]) 
     return environment.get_template("matrix.html.j2").render(
         matrix=matrix,
         label=LABELS[matrix.metric],
+        meaning=next(metric.meaning for metric in METRICS if metric.key == matrix.metric),
         labels=LABELS,
         says=sentences(matrix),
         rows=[
@@ -39,7 +41,7 @@ def matrix_page(matrix: Matrix, folder: Path, *, provenance: Mapping[str, Any]) 
         exact=matrix.metric in ("auroc", "balanced_accuracy"),
         class_map=CLASS_MAP_TEXT,
         scale=[cell_colour(step / 10) for step in range(-10, 11)],
-        facts=[(key.replace("_", " "), provenance[key]) for key in _FACTS],
+        facts=[(key, _fact(key, provenance)) for key in _FACTS],
     )
 
 
@@ -51,13 +53,18 @@ def figure_text(cell: MatrixCell, metric: Any) -> tuple[str, str]:
     return f"{value:.3f}", "" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
 
 
+def _fact(key: str, provenance: Mapping[str, Any]) -> str:
+    changed = key == "commit" and provenance["dirty"]
+    return f"{provenance[key] or 'unknown'}{', with changes that are in no commit' if changed else ''}"
+
+
 def _shown(matrix: Matrix, cell: MatrixCell, folder: Path) -> dict[str, Any]:
     worst = matrix.worst
     value, interval = figure_text(cell, matrix.metric)
     report = None
     if cell.evaluated is not None and cell.evaluated.folder.resolve().is_relative_to(folder.resolve()):
         place = cell.evaluated.folder.resolve().relative_to(folder.resolve())
-        report = quote((place / HTML_NAME).as_posix())
+        report = quote((place / HTML_NAME).as_posix(), errors="surrogateescape")
     return {
         "value": value or cell.status,
         "interval": interval,

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Picture
 from matplotlib.patches import Rectangle
 
 from veriscope.evaluation.metrics import UNDEFINED
-from veriscope.evaluation.plots import INK, MUTED, styled
+from veriscope.evaluation.plots import INK, MUTED, drawable, styled
 from veriscope.runs.matrix_table import LABELS, Matrix, MatrixCell
 
 _CELL_IN = (1.3, 0.74)
@@ -96,11 +96,11 @@ def _draw(axes: Axes, matrix: Matrix, cell: MatrixCell, *, column: int, row: int
     if interval is not None:
         axes.text(column, row + 0.08, f"{interval.low:.3f}\N{EN DASH}{interval.high:.3f}", fontsize=7.5, **style)
     tag = f"{cell.tag}; worst" if is_worst else cell.tag
-    axes.text(column, row + 0.31, tag, fontsize=7, **style)
+    axes.text(column, row + 0.31, drawable(tag), fontsize=7, **style)
 
 
 def _wrapped(name: str) -> str:
-    return textwrap.fill(name, _LABEL_CHARACTERS, break_long_words=True)
+    return drawable(textwrap.fill(name, _LABEL_CHARACTERS, break_long_words=True))
 
 
 def _legend(matrix: Matrix) -> str:

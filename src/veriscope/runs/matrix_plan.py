@@ -13,6 +13,7 @@ from veriscope.data.manifest import Manifest
 from veriscope.data.sources import load_manifest
 from veriscope.errors import BundleError, ConfigError, DataError, RunError, nearest
 from veriscope.evaluation.subset import Wanted, choose_subset
+from veriscope.files import is_there
 from veriscope.runs.evaluations import evaluation_key, find_bundle, is_evaluated
 from veriscope.runs.matrix_table import labelled, read_cell
 from veriscope.runs.pool import Job
@@ -20,7 +21,7 @@ from veriscope.runs.pool import Job
 _OVERRIDE = re.compile(r":(?=[A-Za-z_][\w.]*=)")  # the colon of a value, as in jpeg:75, is followed by no KEY=
 _COLUMN_KEYS = ("subset", "corruption", "on_unreadable")
 _OWN_KEYS = ("bundle", "data", "paths.run_dir")
-UNNAMED = ("folder", "manifest")  # conf/data files that name no data set: it is called after its folder
+UNNAMED = ("folder", "manifest", "shards", "hf")  # conf/data files that name no data set: it is called after its folder
 _PATHS = ("data.root", "data.file")
 
 
@@ -72,7 +73,7 @@ def read_rows(texts: Sequence[str]) -> tuple[Row, ...]:
         ConfigError: the same one twice, or a label twice.
 
     """
-    split = [("", text) if Path(text).exists() or "=" not in text else tuple(text.split("=", 1)) for text in texts]
+    split = [("", text) if is_there(text) or "=" not in text else tuple(text.split("=", 1)) for text in texts]
     bundles = [find_bundle(Path(path).expanduser()) for _, path in split]
     places = [bundle.folder.resolve() for bundle in bundles]
     _refuse_twice([str(place) for place in places], what="bundle")
@@ -131,7 +132,7 @@ def _column(text: str, common: Sequence[str]) -> Column:
 
 
 def _label(config: EvaluateConfig, overrides: Sequence[str]) -> str:
-    source = config.data.root if config.data.kind == "folder" else config.data.file
+    source = config.data.root if config.data.file is None else config.data.file
     name = source.stem if config.data.name in UNNAMED and source is not None else config.data.name
     further = [said.partition("=")[2] for said in overrides if key_of(said) in ("subset", "corruption")]
     return ", ".join([name, *further])
@@ -166,7 +167,8 @@ def _planned(row: Row, column: Column, *, common: Sequence[str], folder: Path) -
             continue
         chosen = config.model_copy(update={"subset": subset})
         key = evaluation_key(chosen, row.bundle, data_hash=column.manifest.content_hash)
-        name = re.sub(r"[^\w.-]+", "-", f"{row.label}__{column.label}")[:80]
+        # Cut in bytes: a file system's names end at 255, and three of them are a letter in half of the world.
+        name = re.sub(r"[^\w.-]+", "-", f"{row.label}__{column.label}").encode()[:80].decode(errors="ignore")
         place = folder / "cells" / f"{name}__{key}"
         words = (
             word("bundle", row.bundle.folder),

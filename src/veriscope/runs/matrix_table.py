@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from veriscope.errors import printable
 from veriscope.evaluation.figures import Figure
 from veriscope.evaluation.metrics import METRICS
 from veriscope.runs.evaluations import Evaluated, read_evaluation
@@ -62,6 +63,8 @@ class MatrixCell:
         if self.evaluated is None or metric in ("auroc", "balanced_accuracy"):
             return 0.5
         real, fake = self.evaluated.num_real, self.evaluated.num_fake
+        if real + fake == 0:
+            return 0.5
         return (fake if metric == "ap" else max(real, fake)) / (real + fake)
 
     def skill(self, metric: MatrixMetric) -> float | None:
@@ -126,7 +129,7 @@ class Matrix:
 
 def labelled(names: Sequence[str], *more: Sequence[str]) -> tuple[str, ...]:
     """Return the names, each with as much of `more` as tells it from the others, and at last with a number."""
-    found = list(names)
+    found = [printable(name) for name in names]  # bundles and reports of other people name them
     for further in more:
         twice = {name for name in found if found.count(name) > 1}
         found = [f"{name}, {extra}" if name in twice else name for name, extra in zip(found, further, strict=True)]

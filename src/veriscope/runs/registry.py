@@ -16,7 +16,7 @@ from veriscope.config.load import validate
 from veriscope.errors import ConfigError, nearest
 from veriscope.evaluation.figures import Figure
 from veriscope.evaluation.metrics import METRICS
-from veriscope.runs.estimate import duration
+from veriscope.progress import duration
 
 EXPECTED_DIR = ROOT / "benchmarks" / "expected"
 LABELS = {metric.key: metric.label for metric in METRICS}
@@ -36,13 +36,14 @@ def read_expected(name: str) -> tuple[str, Expected]:
         raise ConfigError(f"there is no file '{file}'")
     try:
         plain = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        plain = json.loads(json.dumps(plain, default=str))
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         line = str(error).replace("\n", " ")
         raise ConfigError(f"'{file}' can't be read: {line}") from None
     if not isinstance(plain, Mapping):
         raise ConfigError(f"'{file}' is no mapping of keys to values")
     try:
-        return file.stem, validate(Expected, json.loads(json.dumps(plain, default=str)))
+        return file.stem, validate(Expected, plain)
     except ConfigError as error:
         raise ConfigError("\n".join(f"{file.name}: {line}" for line in str(error).splitlines())) from None
 
@@ -73,11 +74,10 @@ def list_registry(console: Console) -> None:
     for name in known():
         entry = read_expected(name)[1]
         commit = f" ({entry.source.commit})" if entry.source.commit else ""
-        figures = [
-            f"  {LABELS[key]} {expected_text(figure)} {judged}"
-            for judged, one in entry.judged.items()
-            for key, figure in one.figures.items()
-        ]
+        figures = []
+        for judged, one in entry.judged.items():
+            figures.append(f"  {judged}:")
+            figures += [f"    {LABELS[key]} {expected_text(figure)}" for key, figure in one.figures.items()]
         grid.add_row(
             Text("\n").join([Text(name, style="bold"), Text(entry.title), *map(Text, figures)]),
             Text(

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,11 @@ from veriscope.evaluation.figures import Figure
 from veriscope.evaluation.intervals import Interval
 from veriscope.evaluation.metrics import UNDEFINED
 from veriscope.files import write_text
-from veriscope.progress import say
+from veriscope.progress import duration, say
 from veriscope.provenance import collect, source_commit
 from veriscope.run_folder import RunFolder
 from veriscope.runs.batch import list_commands, run_all
-from veriscope.runs.estimate import Estimate, duration
+from veriscope.runs.estimate import Estimate
 from veriscope.runs.evaluations import evaluation_key, evaluation_slots, find_bundle, is_evaluated, read_evaluation
 from veriscope.runs.pool import Job
 from veriscope.runs.registry import LABELS, expected_text, is_inside, list_registry, read_expected
@@ -78,9 +79,13 @@ def run_reproduce(arguments: argparse.Namespace) -> int:
     run = RunFolder(arguments.run_folder or folder / "run")
     if arguments.dry_run:
         jobs = [] if arguments.run_folder else [_train_job([*entry.train_words, *words], run)]
-        list_commands([*jobs, *(_dry_job(told, run, folder / key) for key, told in evaluations.items())],
+        list_commands([*jobs, *(_dry_job(told, run, folder / "judged" / key) for key, told in evaluations.items())],
                       console=Console())  # fmt: skip
         return INSIDE
+    if arguments.run_folder is not None:
+        run.load_config()  # a run that isn't there must leave no folder behind
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"'{folder}' is no folder; choose another --output")
     console = Console(stderr=True)
     say(console, f"{name}: {entry.title}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -203,8 +208,11 @@ def _folds_figure(run: RunFolder, metric: str) -> Figure:
     file = run.path / CROSSVAL_NAME
     try:
         over = json.loads(file.read_text(encoding="utf-8"))["metrics"][metric]
-        return Figure(float(over["mean"]), Interval(float(over["low"]), float(over["high"]), 0.95, "student t"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        mean, low, high = (float(over[key]) for key in ("mean", "low", "high"))
+        if not all(map(math.isfinite, (mean, low, high))):
+            raise ValueError(f"{mean} ({low} to {high}) is no figure")
+        return Figure(mean, Interval(low, high, 0.95, "student t"))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"'{file}' is missing or damaged ({type(error).__name__}), or has no {metric}") from None
 
 

@@ -18,11 +18,10 @@ from veriscope.data.splits import fold_numbers
 from veriscope.errors import RunError
 from veriscope.evaluation.metrics import METRICS
 from veriscope.files import write_text
-from veriscope.progress import say
+from veriscope.progress import duration, say
 from veriscope.run_folder import RunFolder
 from veriscope.runs.aggregate import Spread, figure_text, metric_spreads, spread_text
 from veriscope.runs.ensemble import write_ensemble
-from veriscope.runs.estimate import duration
 from veriscope.runs.fold_report import write_fold_report
 from veriscope.runs.results import RunResult, read_run
 from veriscope.standing import essence

@@ -13,10 +13,9 @@ from rich.table import Table
 from veriscope.config.command import data_words, override
 from veriscope.evaluation.plots import save_png
 from veriscope.files import write_text
-from veriscope.progress import say
+from veriscope.progress import duration, say
 from veriscope.run_folder import RunFolder
 from veriscope.runs.aggregate import spread
-from veriscope.runs.estimate import duration
 from veriscope.runs.results import fold_folder, history_rows
 from veriscope.runs.study import Study, TrialRecord
 from veriscope.runs.sweep_plan import Plan

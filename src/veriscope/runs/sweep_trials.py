@@ -13,10 +13,10 @@ from veriscope.config.load import compose_run
 from veriscope.config.schema import RunConfig
 from veriscope.config.sweep import LOGGED, trial_words
 from veriscope.errors import RunError, VeriscopeError
-from veriscope.progress import say
+from veriscope.progress import duration, say
 from veriscope.run_folder import RunFolder
 from veriscope.runs.batch import logger_words
-from veriscope.runs.estimate import Estimate, duration
+from veriscope.runs.estimate import Estimate
 from veriscope.runs.pool import Ended, Job, Pool
 from veriscope.runs.results import first_epoch_s, fold_folder
 from veriscope.runs.study import Study, TrialRecord

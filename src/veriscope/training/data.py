@@ -147,8 +147,11 @@ class EpochPlan:
 class DetectionDataModule(pl.LightningDataModule):
     """Loaders of train and val. There is no test loader: a fit can't reach the test split."""
 
-    def __init__(self, config: RunConfig, data: TrainingData, *, phase_index: int) -> None:
+    def __init__(self, config: RunConfig, data: TrainingData, *, phase_index: int, first_epoch: int = 0) -> None:
+        """`first_epoch` is the one that the phase begins or goes on with: Lightning lets loader processes fetch their
+        first batches before it reads from the checkpoint which epoch that is."""
         super().__init__()
+        self._first_epoch = first_epoch
         self._config = config
         self._train = data.train
         self._val = data.val
@@ -212,6 +215,7 @@ class DetectionDataModule(pl.LightningDataModule):
         )
 
     def _loader(self, dataset: DetectionDataset, *, shuffle: bool, num_drawn: int | None) -> Any:
+        window = self._config.data.window_shards
         sampler = SeededSampler(
             len(dataset),
             seed=self._seed,
@@ -219,7 +223,10 @@ class DetectionDataModule(pl.LightningDataModule):
             num_replicas=self._processes,
             rank=self._rank,
             num_drawn=num_drawn,
+            shards=None if window is None else dataset.shards,
+            window=window or 1,
         )
+        sampler.set_epoch(self._first_epoch)
         return DataLoader(
             dataset,
             batch_size=self._config.data.batch_size,

@@ -113,7 +113,7 @@ def _select(config: RunConfig, data: TrainingData, scored: list[Scored]) -> tupl
 
 
 def _facts(config: RunConfig, folder: RunFolder, data: TrainingData, judgement: Judgement) -> TrainingFacts:
-    provenance = folder.load_provenance()
+    provenance, history = folder.load_provenance(), read_history(folder.history)
     return TrainingFacts(
         data_name=config.data.name,
         data_hash=data.content_hash,
@@ -126,7 +126,8 @@ def _facts(config: RunConfig, folder: RunFolder, data: TrainingData, judgement: 
         precision=provenance.get("precision"),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         device=device_name(),
-        epochs=len(read_history(folder.history)),
+        epochs=len(history),
+        seconds=sum(float(row["seconds"]) for row in history),
         val=judgement.metrics,
     )
 
@@ -195,7 +196,7 @@ def _unsure_text(trusted: Reliance) -> str:
         return f"no verdict will be 'unsure' by its score: {trusted.no_band}"
     band = trusted.band.band
     if band.low == band.high:
-        right = f"{100 * band.accuracy:.1f} % of those on val are right without"
+        right = f"{100 * band.accuracy:.1f} % of those on val are right as they are"
         return f"no verdict will be 'unsure' by its score: {right}"
     return (
         f"scores from {band.low:.3g} to {band.high:.3g} are called unsure ({100 - 100 * band.coverage:.1f} % of val); "

@@ -155,7 +155,7 @@ def _fit_phase(
     try:
         trainer.fit(
             module,
-            datamodule=DetectionDataModule(config, data, phase_index=phase_index),
+            datamodule=DetectionDataModule(config, data, phase_index=phase_index, first_epoch=_epoch_of(last)),
             ckpt_path=str(last) if last.is_file() else None,
             weights_only=True if last.is_file() else None,
         )
@@ -248,6 +248,13 @@ def _load_best(detector: Detector, folder: RunFolder, phase: str) -> None:
     state = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
     prefix = "detector."
     detector.load_state_dict({key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)})
+
+
+def _epoch_of(checkpoint: Path) -> int:
+    """Return the epoch that a run goes on with from this checkpoint; 0 where there is none."""
+    if not checkpoint.is_file():
+        return 0
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["epoch"])
 
 
 def _refuse_damaged(checkpoint: Path, way_out: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 from tests.helpers.bundles import FACTS, tiny_bundle, write_pictures
 
 from veriscope.bundle import Bundle, Scorer, load_bundle, save_bundle
@@ -16,7 +17,7 @@ from veriscope.bundle.ensemble import Part, save_ensemble, why_no_ood
 from veriscope.bundle.scorer import Scored
 from veriscope.cli import main
 from veriscope.errors import BundleError
-from veriscope.models.ood import Ood, OutOfDistribution
+from veriscope.models.ood import Ood, OutOfDistribution, read_ood
 from veriscope.models.ood_fit import fit_reference
 from veriscope.predict.images import to_verdict
 from veriscope.runs.ensemble import lacks
@@ -200,3 +201,25 @@ def test_predict_says_so(bundle: Bundle, known: list[Path], tmp_path: Path, caps
     )
     assert "can't tell what it has never seen" in capsys.readouterr().err.replace("\n", " ")
     assert main(["predict", str(bundle.folder), str(tmp_path / "in"), "--ood-threshold", "0.3"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"0.bank": np.full((3, 4), np.nan, np.float16)}, "what is no number"),
+        ({"0.k": np.array([7])}, "no 7 neighbours"),
+        ({"0.distances": np.array([0.3, 0.1])}, "don't rise"),
+        ({"0.distances": np.empty(0)}, "don't rise"),
+        ({"x.bank": np.zeros(3)}, "invalid literal"),
+    ],
+)
+def test_a_reference_that_would_call_everything_strange_is_refused(
+    tmp_path: Path, change: dict[str, np.ndarray], words: str
+) -> None:
+    # Comparing with NaN puts a picture last: without a word all would be unsure.
+    own = {"0.bank": np.ones((3, 4), np.float16), "0.k": np.array([1]), "0.distances": np.array([0.1, 0.2, 0.3])}
+    save_file(own, tmp_path / "ood.safetensors")
+    assert read_ood(tmp_path / "ood.safetensors").num_pictures == 3
+    save_file(own | change, tmp_path / "ood.safetensors")
+    with pytest.raises(BundleError, match=words):
+        read_ood(tmp_path / "ood.safetensors")

@@ -115,3 +115,28 @@ def test_a_base_rate_needs_the_share_that_it_corrects_from(tmp_path: Path) -> No
     with pytest.raises(BundleError, match="above 0 and below 1, not 1"):
         tiny_bundle(tmp_path / "c", fake_share=0.5).terms(base_rate=1.0)
     assert Calibration(fake_share=0.5).at_base_rate(0.1).at_base_rate(None).score(0.0) == 0.5
+
+
+def test_a_refused_base_rate_names_the_reason_that_the_bundle_knows(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"no share of fakes to correct from: they lie too high or too low"):
+        tiny_bundle(tmp_path / "leans", unsure=BAND).terms(base_rate=0.05)
+    with pytest.raises(BundleError) as error:
+        tiny_bundle(tmp_path / "none", unsure=BAND, fitted_on="none").terms(base_rate=0.05)
+    assert "nothing calibrated them" in str(error.value)
+    assert "too high" not in str(error.value)
+    with pytest.raises(BundleError) as error:
+        tiny_bundle(tmp_path / "old").terms(base_rate=0.05)
+    assert "or veriscope" in str(error.value), "a bundle of version 1 doesn't tell the one from the other"
+
+
+def test_the_card_speaks_to_people_and_not_in_pythons_words(tmp_path: Path) -> None:
+    record = tiny_bundle(tmp_path / "b", unsure=BAND.model_copy(update={"low": 0.4, "high": 0.4})).record
+    head = record.model.head.model_copy(update={"tap": ("block3", None)})
+    facts = record.training.model_copy(update={"split": {"name": "holdout", "val_fraction": 0.1, "fold": None}})
+    card = model_card(record.model_copy(update={
+        "model": record.model.model_copy(update={"head": head}), "training": facts,
+    }))  # fmt: skip
+    assert "linear, at block3, the last layer" in card
+    assert "| split | name=holdout, val_fraction=0.1 |" in card
+    assert "are right as they are |" in card
+    assert "None" not in card.replace("None yet", "").replace("None recorded", "")

@@ -5,7 +5,7 @@ from tests.helpers.badfiles import picture, write_dataset, write_unreadable
 from torch.utils.data import DataLoader
 
 from veriscope.config.schema import AugmentConfig
-from veriscope.data.dataset import DetectionDataset, SeededSampler, collate, sample_seed
+from veriscope.data.dataset import DetectionDataset, SeededSampler, collate, sample_seed, shard_order
 from veriscope.data.decode import decode_image
 from veriscope.data.preprocess import fit_to_input
 from veriscope.data.scan import scan_folder
@@ -208,3 +208,26 @@ def test_sampler_takes_as_many_as_asked():
         assert [index for pair in zip(*ranks, strict=True) for index in pair] == (whole + whole)[:num_drawn]
     with pytest.raises(ValueError, match="same number"):
         SeededSampler(10, num_replicas=2, num_drawn=5)
+
+
+@pytest.mark.parametrize("window", [1, 3, 4, 50])
+@pytest.mark.parametrize("sizes", [[5] * 8, [1, 9, 2, 30, 4], [7], []])
+def test_shard_order_reads_each_shard_once_and_a_window_at_a_time(sizes, window):
+    shards = np.repeat(np.arange(len(sizes)), sizes).astype(np.int64)
+    order = shard_order(shards, window=window, rng=np.random.default_rng(1))
+    assert sorted(order.tolist()) == list(range(len(shards)))
+    spans = [np.flatnonzero(shards[order] == shard) for shard in range(len(sizes))]
+    side_by_side = [sum(span[0] <= place <= span[-1] for span in spans) for place in range(len(order))]
+    assert max(side_by_side, default=0) <= window
+    again = shard_order(shards, window=window, rng=np.random.default_rng(1))
+    assert np.array_equal(order, again)
+
+
+def test_sampler_with_shards_pads_and_draws_as_without():
+    shards = np.arange(10, dtype=np.int64) // 3
+    for options in ({}, {"pad": False}, {"num_drawn": 8}, {"num_drawn": 12}):
+        free = [list(SeededSampler(10, num_replicas=2, rank=rank, **options)) for rank in range(2)]
+        windowed = {"shards": shards, "window": 2, **options}
+        near = [list(SeededSampler(10, num_replicas=2, rank=rank, **windowed)) for rank in range(2)]
+        assert [len(part) for part in free] == [len(part) for part in near]
+        assert len({index for part in near for _, index in part}) == min(10, options.get("num_drawn", 10))

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from io import BytesIO
 
 import cv2
@@ -59,3 +61,18 @@ def test_a_phones_jpeg_with_a_second_picture_is_a_jpeg(tmp_path):
     assert Image.open(tmp_path / "p.jpg").format == "MPO"
     assert file_facts(tmp_path / "p.jpg") == ("JPEG", 12, 9, 70)
     assert decode_with_facts(tmp_path / "p.jpg")[1].format == "JPEG"  # as the groups call it
+
+
+@pytest.mark.slow
+def test_a_fresh_process_knows_every_format(tmp_path):
+    image = Image.fromarray(picture())
+    files = [tmp_path / name for name in ("a.jpg", "b.png", "c.webp", "d.bmp")]
+    for file in files:
+        image.save(file)
+    code = (
+        "import sys; from pathlib import Path; from veriscope.data.jpeg import file_facts; "
+        "from veriscope.audit.align_facts import header_facts; "
+        "print(*(read(Path(file)).format for file in sys.argv[1:] for read in (file_facts, header_facts)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["JPEG", "JPEG", "PNG", "PNG", "WEBP", "WEBP", "BMP", "BMP"]

@@ -144,3 +144,10 @@ def test_parquet_numbers_are_never_rounded(root, tmp_path):
     pq.write_table(pa.table({"path": names, "label": [[0], [1]]}), file)
     with pytest.raises(DataError, match="'label'"):
         read_manifest_file(file, root=root)
+
+
+def test_a_class_map_may_turn_0_and_1(root, tmp_path):
+    file = write(tmp_path / "m.csv", "path,label\nreal/000.jpg,0\nfake/000.jpg,1\n")
+    assert read_manifest_file(file, root=root).labels.tolist() == [1, 0]
+    turned = read_manifest_file(file, root=root, class_map={"0": "fake", "1": "real"})
+    assert turned.labels.tolist() == [0, 1]

@@ -1,3 +1,6 @@
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -5,7 +8,9 @@ from tests.helpers.badfiles import write_dataset
 
 from veriscope.config.schema import DataConfig, SyntheticConfig
 from veriscope.data.manifest import Manifest
-from veriscope.data.sources import load_manifest, shuffle_labels
+from veriscope.data.pack import pack
+from veriscope.data.places import read_bytes
+from veriscope.data.sources import load_manifest, mapped, shuffle_labels
 from veriscope.errors import DataError
 from veriscope.types import Split
 
@@ -91,3 +96,40 @@ def test_shuffle_labels_is_a_setting(root, tmp_path):
 def test_a_missing_source_is_a_configuration_error():
     with pytest.raises(ValidationError, match=r"needs data\.root=DIR"):
         DataConfig(name="x", kind="folder")
+
+
+def test_shards_and_hugging_face_data_arrive(root, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    folder = load_manifest(DataConfig(name="x", kind="folder", root=root), paths_cache=tmp_path / "cache")
+    pack(folder, tmp_path / "packed", shard_bytes=10_000)
+    shards = load_manifest(
+        DataConfig(name="x", kind="shards", root=tmp_path / "packed"), paths_cache=tmp_path / "cache"
+    )
+    assert shards.content_hash == folder.content_hash
+    kept = mapped(shards, paths_cache=tmp_path / "cache")
+    assert mapped(folder, paths_cache=tmp_path / "cache").absolute_path(0) != kept.absolute_path(0)
+    assert read_bytes(pickle.loads(pickle.dumps(kept)).absolute_path(3)) == folder.absolute_path(3).read_bytes()
+    images = [{"bytes": folder.absolute_path(row).read_bytes(), "path": None} for row in range(12)]
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["real", "fake"])})
+    rows = {"image": images, "label": folder.labels.tolist()}
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "hf")
+    found = load_manifest(DataConfig(name="x", kind="hf", file=tmp_path / "hf"), paths_cache=tmp_path / "cache")
+    assert found.labels.tolist() == folder.labels.tolist()
+    assert read_bytes(found.absolute_path(7)) == images[7]["bytes"]
+    pack(found, tmp_path / "again", shard_bytes=10_000)
+    again = load_manifest(DataConfig(name="x", kind="shards", root=tmp_path / "again"), paths_cache=tmp_path / "cache")
+    assert again.content_hash == found.content_hash
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"kind": "shards"}, "needs data.root=DIR"),
+        ({"kind": "hf"}, "needs data.file=DIR"),
+        ({"kind": "folder", "root": Path("x"), "label_column": "y"}, "label_column has no effect on data.kind=folder"),
+        ({"kind": "hf", "file": Path("x"), "window_shards": 2}, "window_shards has no effect on data.kind=hf"),
+    ],
+)
+def test_keys_belong_to_their_kinds(more, words):
+    with pytest.raises(ValidationError, match=words):
+        DataConfig(name="x", **more)

@@ -10,7 +10,12 @@ from pydantic import ValidationError
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from veriscope.evaluation.calibration import base_rate_weights, expected_calibration_error, fit_calibration
+from veriscope.evaluation.calibration import (
+    base_rate_weights,
+    calibration_error_by_chance,
+    expected_calibration_error,
+    fit_calibration,
+)
 from veriscope.evaluation.intervals import bootstrap_intervals
 from veriscope.evaluation.metrics import probability_metrics
 from veriscope.types import Calibration
@@ -198,3 +203,27 @@ def test_a_share_is_kept_only_where_the_scores_agree_with_it():
     assert fit_calibration(labels, honest, fitted_on="val").fake_share == labels.mean()
     few = fit_calibration(np.repeat([0, 1], [6, 4]), np.repeat([-9.0, 9.0], [6, 4]), fitted_on="val")
     assert few.fake_share == 0.4, "a few pictures show nothing against it"
+
+
+def test_the_error_of_right_scores_is_the_mean_deviation_of_a_share():
+    """Of scores 0.5 the mean of |share - 0.5| is sqrt(2 / pi) * 0.5 / sqrt(n), its 95th percentile 0.98 / sqrt(n)."""
+    num = 10_000
+    found = calibration_error_by_chance(np.full(num, 0.5), draws=2000, seed=1)
+    assert found.mean == pytest.approx(np.sqrt(2 / np.pi) * 0.5 / np.sqrt(num), rel=0.05)
+    assert found.high == pytest.approx(1.96 * 0.5 / np.sqrt(num), rel=0.05)
+
+
+def test_scores_that_are_right_stay_below_what_chance_allows_19_times_of_20():
+    rng = np.random.default_rng(5)
+    below = 0
+    for trial in range(200):
+        score = rng.beta(0.5, 0.5, size=300)
+        allowed = calibration_error_by_chance(score, draws=200, seed=trial)
+        below += expected_calibration_error(rng.random(300) < score, score) <= allowed.high
+    assert 180 <= below <= 198  # Binomial(200, 0.95): 190 expected, 3 deviations either way
+
+
+@pytest.mark.parametrize("scores", [[0.0, 1.0, 1.0], []])
+def test_certain_scores_leave_nothing_to_chance(scores):
+    found = calibration_error_by_chance(np.array(scores), seed=0)
+    assert found == ((0.0, 0.0) if scores else None)

@@ -216,6 +216,7 @@ def test_tables_of_different_pictures_are_refused(tmp_path, good, capsys):
     ("inputs", "expected"),
     [
         (["{good}"], "at least two"),
+        (["{good}"] * 1000, "1,000 models make 499,500 pairs"),
         (["{good}", "{tmp}/nothing"], "does not exist"),
         (["{good}", "{tmp}/bare"], "holds no predictions.parquet"),
         (["{good}", "{tmp}/seeds"], "veriscope summary"),
@@ -338,3 +339,68 @@ def test_lower_is_better_where_it_is(metric, words, good, poor):
     # Seen from the other side, the same pair reads the other way round.
     turned = pair._replace(first="poor", second="good", test=pair.test._replace(difference=-pair.test.difference))
     assert f"poor {words.replace('better', 'worse')} good" in sentence(turned, comparison=found)
+
+
+def test_data_is_compared_between_all_tables_that_name_it(tmp_path, capsys):
+    places = [
+        write(tmp_path / name, logits_of(seed, noise=1), meta={"data_hash": data})
+        for seed, (name, data) in enumerate({"a": None, "b": "d1", "c": "d2"}.items())
+    ]
+    assert "'b' and 'c' name the same files, but their data differs" in refused(places, capsys)
+    found = compare(read_entries(places[:2]), draws=100)
+    assert any(notice.startswith("a: its table doesn't name its data") for notice in found.notices)
+
+
+@pytest.mark.parametrize("other", [{"bundle": {"weights_sha256": "another"}}, {"data": {"content_hash": "another"}}])
+def test_the_threshold_of_another_evaluation_is_refused(tmp_path, good, capsys, other):
+    place = Path(write(tmp_path / "mixed", logits_of(1, noise=1)))
+    content = json.loads((place / "report.json").read_text())
+    (place / "report.json").write_text(json.dumps(content | other))
+    assert "are of different evaluations: another " in refused([good, str(place)], capsys)
+    own = {"bundle": {"weights_sha256": "mixed"}, "data": {"content_hash": "d0"}}
+    (place / "report.json").write_text(json.dumps(content | own))
+    assert [entry.threshold.value for entry in read_entries([good, str(place)])] == [0.4, 0.4]
+
+
+def test_any_name_can_be_drawn(tmp_path, good, poor):
+    out = tmp_path / "out"
+    names = ["$\\frac{$", "+1+1\n\x1b[31m<b>" + "x" * 300, "\udc80"]
+    inputs = [f"{name}={place}" for name, place in zip(names, [good, poor, good], strict=True)]
+    assert main(["compare", *inputs, "--draws", "100", "--out", str(out)]) == 0
+    page = (out / "compare.html").read_text(encoding="utf-8")
+    assert "[31m<b>x" not in page
+    assert "[31m&lt;b&gt;x" in page
+    rows = list(csv.reader((out / "compare.csv").open(newline="", encoding="utf-8")))
+    assert len(rows) == 4
+    assert sum(row[0].startswith("'+1") for row in rows) == 1
+
+
+@pytest.mark.parametrize("labels", [[0], [1], [0, 1], [0, 1, 1], [0, 0, 1, 1]])
+@pytest.mark.parametrize("metric", ["log_loss", "accuracy", "brier"])
+def test_a_handful_of_pictures_tells_no_models_apart(tmp_path, labels, metric):
+    # Of a few pictures that agree every resample agrees, too: the bootstrap's p was 2 / (draws + 1).
+    sure = np.where(np.array(labels) == 1, 6.0, -6.0) + 0.1 * np.arange(len(labels))
+    inputs = [
+        write(tmp_path / name, factor * sure, labels=labels, meta={"bundle_hash": name})
+        for name, factor in (("good", 1.0), ("bad", -0.5))
+    ]
+    found = compare(read_entries(inputs), metric=metric, draws=1000)
+    for pair in found.pairs:
+        assert pair.test.p is None or pair.test.p >= 2.0 ** (1 - len(labels)), pair
+    assert found.standings[1].mark == "equal"
+    assert any(notice.startswith("With so few pictures") for notice in found.notices)
+    figures = found.standings[0].figures
+    if labels.count(0) == 1:
+        assert figures["auroc"].interval is None
+    if len(labels) == 1:
+        assert figures["log_loss"].interval is None
+
+
+def test_the_table_fits_a_terminal_of_80_columns(tmp_path, good, monkeypatch, capsys):
+    """Too wide a table would be cut at the right: intervals that end in the middle of a number."""
+    monkeypatch.setenv("COLUMNS", "80")
+    other = write(tmp_path / "a_model_with_a_long_name", logits_of(3, noise=2.5))
+    assert main(["compare", good, other, "--draws", "200"]) == 0
+    table = capsys.readouterr().out.split("first less second")[0]
+    assert len(re.findall(r"\b\d\.\d{3}-\d\.\d{3}\b", table)) == 2 * 5
+    assert "Brier score" in " ".join(re.sub(r"\s+", " ", table).split())

@@ -11,6 +11,7 @@ from PIL import Image
 from veriscope.evaluation import plots
 from veriscope.evaluation.intervals import bootstrap_intervals
 from veriscope.evaluation.judge import judge
+from veriscope.evaluation.page import prose
 from veriscope.evaluation.pictures import TILE_PX, choose_rows, load_tiles, score_text, sheet
 from veriscope.evaluation.predictions import PredictionTable, TableMeta
 from veriscope.evaluation.report import ReportFacts, figure_text, write_report
@@ -270,3 +271,20 @@ def test_sections_of_other_parts_stand_in_the_page_its_contents_and_the_json(tmp
     assert report["grade"] in text
     with pytest.raises(ValueError, match="anchor"):
         Section("A", "Not good")
+
+
+def test_code_in_a_sentence_is_code_on_the_page_and_nothing_else_gets_through():
+    assert prose("As `veriscope predict` answers, 3 < 4.") == "As <code>veriscope predict</code> answers, 3 &lt; 4."
+    assert prose("`<script>` and a lone ` here") == "<code>&lt;script&gt;</code> and a lone ` here"
+
+
+def test_a_page_says_what_figures_mean_on_a_phone_too_and_prints_what_is_folded(tmp_path: Path):
+    labels, logits = mixed()
+    table = table_of(labels, logits, sources=["web"] * 40 + ["phone"] * 40)
+    write_report(tmp_path, judgement=judged(table), table=table, pictures={}, tiles=[], facts=facts())
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    phone = text.partition("@media (max-width: 30rem) {")[2].partition("\n}")[0]
+    assert phone
+    assert not re.search(r"\.meaning[^}]*display: none", phone)
+    assert "::details-content" in text.partition("@media print {\n  @page")[2].partition("\n}")[0]
+    assert re.search(r"Worst first, at the threshold 0\.\d+ \(chosen on val\)\.", text)

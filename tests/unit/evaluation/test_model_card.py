@@ -131,3 +131,27 @@ def test_a_stated_base_rate_stands_beside_the_scores(place, tmp_path):
         assert ("corrected to a share of fakes of 0.05" in text) is there
         card = ModelCard.load(output)
         assert ("base rate 0.05" in card.data.eval_results[0].dataset_name) is there
+
+
+def test_what_a_card_can_not_rest_on_is_refused_in_words(place, tmp_path, capsys):
+    folder, bundle, _ = place
+    content = json.loads((folder / "judged" / "report.json").read_text())
+    figures = content["metrics"] | {"auroc": {"value": float("nan"), "low": None, "high": None}}
+    moved = {name: found | {"value": 0.123} for name, found in content["thresholds"].items()}
+    for change, words in (
+        ({"metrics": figures}, "auroc"),
+        ({"headline_threshold": "mine"}, "threshold 'mine' are missing"),
+        ({"counts": {"judged": 3}}, "counts.real"),
+        ({"sections": {"robustness": {"sentences": 5}}}, "sentences"),
+        ({"thresholds": moved}, "another calibration or other thresholds"),
+        ({"bundle": content["bundle"] | {"calibration": "score = sigmoid(logit / 7)"}}, "another calibration"),
+    ):
+        (tmp_path / "report.json").write_text(json.dumps(content | change))
+        assert cli.main(["card", str(bundle.folder), "--report", str(tmp_path)]) == 2
+        err = capsys.readouterr().err
+        assert words in err
+        assert err.count("\n") == 1
+    command = ["card", str(bundle.folder), "--report", str(folder / "judged"), "--overwrite", "--output"]
+    assert cli.main([*command, str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err
+    assert cli.main([*command, str(tmp_path / "new" / "card.md")]) == 0

@@ -174,3 +174,27 @@ def test_the_csv_says_the_base_rate_that_scores_were_corrected_to(tmp_path):
         rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
         assert [row.get("base_rate_stated") for row in rows] == ([None, None] if rate is None else ["0.05", "0.05"])
         assert PredictionTable.read(tmp_path).table.column_names == made.table.column_names
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "twice", "rows", "metadata"])
+def test_a_damaged_file_is_named_in_one_line(tmp_path, damage):
+    file = make().write(tmp_path)
+    packed = file.read_bytes()
+    stored = pq.read_table(file)
+    if damage == "cut":
+        file.write_bytes(packed[:-100])
+    elif damage == "flipped":
+        file.write_bytes(bytes(byte ^ 0x5A if 4 <= place < 200 else byte for place, byte in enumerate(packed)))
+    elif damage == "empty":
+        file.write_bytes(b"")
+    elif damage == "twice":
+        pq.write_table(stored.append_column("id", stored["path"]), file)
+    elif damage == "rows":
+        pq.write_table(pa.concat_tables([stored, stored]), file)
+    else:
+        key = b"veriscope.predictions"
+        pq.write_table(stored.replace_schema_metadata({key: b'{"class_map": 3, "x": 1}'}), file)
+    with pytest.raises(DataError) as error:
+        PredictionTable.read(file)
+    assert str(error.value).startswith(f"'{file}'")
+    assert len(str(error.value).splitlines()) == 1

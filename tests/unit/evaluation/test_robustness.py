@@ -145,13 +145,24 @@ def test_cells_are_what_the_scorer_says_of_the_damaged_picture(place, tmp_path):
         assert found[0, index] == pytest.approx(answer.logit, abs=1e-4)
 
 
-@pytest.mark.parametrize("damage", [b"", b"junk", "cut", "longer"])
+@pytest.mark.parametrize("damage", [b"", b"junk", b"PK\x03\x04junk", "cut", "longer", "flipped", "swapped", "endless"])
 def test_a_damaged_cell_counts_as_missing(place, tmp_path, damage):
     _, store, run = score(place, tmp_path / "a", names=("jpeg:75",))
     expected = run()
     file = store.path("jpeg:75")
     if damage == "longer":
         np.save(file, np.zeros(21, np.float32))
+    elif damage == "flipped":  # a number that is none of this picture's, in a file that looks whole
+        packed = bytearray(file.read_bytes())
+        packed[-50] ^= 0x40
+        file.write_bytes(packed)
+    elif damage == "endless":
+        file.unlink()
+        file.symlink_to("/dev/zero")
+    elif damage == "swapped":
+        _, _, run_other = score(place, tmp_path / "a", names=("blur:1",))
+        run_other()
+        file.write_bytes(store.path("blur:1").read_bytes())
     else:
         file.write_bytes(file.read_bytes()[:-8] if damage == "cut" else damage)
     again, _, run = score(place, tmp_path / "a", names=("jpeg:75",))
@@ -258,7 +269,7 @@ class Reads(nn.Module):
 def test_a_planted_format_shortcut_shows_and_its_clean_twin_has_none(tmp_path, fake_format, brighter, what, shortcut):
     tiny_bundle(tmp_path / "bundle")
     scorer = Scorer(Reads(what), device="cpu", precision="fp32")
-    root = write_set(tmp_path / "data", num_each=40, fake_format=fake_format, brighter=brighter)
+    root = write_set(tmp_path / "data", num_each=64, fake_format=fake_format, brighter=brighter)
     found = measure_robustness(
         RobustnessConfig(aligned=True),
         table=table_of(root, scorer),

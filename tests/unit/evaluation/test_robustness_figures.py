@@ -175,6 +175,36 @@ def test_a_gap_is_claimed_only_as_far_as_the_pictures_tell(low, high, said):
     assert said in sentences(result(shortcut=found))[0]
 
 
+def test_the_table_of_kinds_has_no_share_that_reads_as_one_of_another():
+    """2.5 % of all pictures, of which 4 % changed: under "of these" it read as 2.5 % of the changed ones."""
+    table = robustness_section(result(figures())).tables[0]
+    assert table.header[3:5] == ("verdicts changed", "changed from real to fake")
+
+
+def test_the_worst_damage_is_named_in_words():
+    grid = figures()
+    assert f"Worst: {grid.worst.title.lower()} ({grid.worst.name}), AUROC" in sentences(result(grid))[0]
+
+
+@pytest.mark.parametrize(("num_images", "said"), [(12, "can't tell"), (160, "No shortcut by format or size shows")])
+def test_no_change_at_all_among_few_pictures_shows_nothing(num_images, said):
+    facts = [FileFacts("PNG", 256, 256, None), FileFacts("JPEG", 256, 256, 75)] * 4
+    labels = np.array([1, 0] * 4)
+    same, none = Figure(0.9, None), Figure(0.0, Interval(0.0, 0.0, 0.95, "bootstrap"))
+    found = Shortcut(GapFigures(same, same, none, same, same, none), plan_alignment(facts, labels, seed=0), {}, {})
+    threshold = Threshold(value=0.5, rule="fixed", chosen_on="none")
+    whole = Robustness("default", threshold, "aligned", num_images, num_images, 0, 42, None, found)
+    assert said in sentences(whole)[0]
+
+
+def test_a_part_of_the_pictures_is_said_where_its_figures_are():
+    """Terminal and model card show the sentences alone, beside an AUROC of all pictures that is another."""
+    threshold = Threshold(value=0.5, rule="fixed", chosen_on="none")
+    part = Robustness("default", threshold, "quick", 160, 400, 0, 42, figures(), None)
+    assert "of 160 of the 400 pictures" in sentences(part)[-1]
+    assert not any(" of the 160 pictures" in text for text in sentences(result(figures())))
+
+
 def test_flips_are_said_to_be_at_the_threshold():
     section = robustness_section(result(figures()))
     assert "called fake or real at the threshold, unsure left aside" in section.sentences[1]

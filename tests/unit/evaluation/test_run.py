@@ -293,3 +293,33 @@ def test_a_taken_folder_and_an_unknown_corruption_are_refused_before_scoring(pla
     with pytest.raises(RunError, match="not empty"):
         evaluate(tmp_path, data)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+def test_an_output_that_can_not_be_replaced_is_known_before_scoring(place, monkeypatch):
+    tmp_path, data, *_ = place
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr("veriscope.evaluation.run.can_be_replaced", lambda _: False)
+    monkeypatch.setattr("veriscope.evaluation.run._score", lambda *_, **__: pytest.fail("scored for nothing"))
+    with pytest.raises(RunError, match=r"mount point.*paths\.run_dir=.*out/evaluation"):
+        evaluate(tmp_path, data)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_output_may_be_a_link(place, no_curves, there):
+    tmp_path, data, *_ = place
+    if there:
+        (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
+    evaluate(tmp_path, data)
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "elsewhere" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("text", ["epoch,phase\nx,main\n", "phase\nmain\n", "epoch,lr\n1,fast\n", "\x80"])
+def test_a_damaged_history_costs_its_curves_alone(place, no_curves, capsys, text):
+    tmp_path, data, *_ = place
+    (tmp_path / "run" / "history.csv").write_text(text, encoding="latin-1")
+    evaluate(tmp_path, data)
+    assert "goes without the training's curves: " in capsys.readouterr().err
+    assert (tmp_path / "out" / "report.html").is_file()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from veriscope.bundle.scorer import Scored
 from veriscope.bundle.terms import Terms
@@ -155,3 +156,14 @@ def test_before_calibration_has_the_prior_shift_as_well():
 
     assert not any("before" in text for text in kinds(None)), "not known what to shift by: left out"
     assert any("before" in text for text in kinds(0.3))
+
+
+def test_the_reliability_title_fits_its_picture_at_a_base_rate():
+    rate = 0.0125
+    known = Calibration(fake_share=0.5, base_rate=rate)
+    picture = reliability_picture(table(copies=1, num_groups=200, calibration=known, base_rate=rate), fake_share=0.5)
+    picture.draw_without_rendering()
+    title = picture.axes[0].get_title(loc="left")
+    assert "1.25 % are fakes" in title
+    (box,) = [found.get_window_extent() for found in picture.findobj(Text) if found.get_text() == title]
+    assert box.x1 <= picture.bbox.x1

@@ -143,6 +143,13 @@ def test_names_in_the_page_are_escaped(tmp_path: Path) -> None:
     assert "undefined" in page
 
 
+def test_the_page_says_what_its_figures_mean(evaluations: Path, tmp_path: Path) -> None:
+    assert main(["matrix", "--from", str(evaluations), "--output", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "matrix.html").read_text()
+    assert "AUROC: chance that a fake ranks above a real picture; 0.5 is guessing." in page
+    assert ">dirty<" not in page, "the command line's word for changes that are in no commit"
+
+
 def test_names_in_the_table_are_no_formulas(tmp_path: Path) -> None:
     write_evaluation(tmp_path / "a", trained="=cmd()", tested="@b", auroc=0.9)
     (row,) = csv.DictReader(matrix_csv(read(tmp_path), tmp_path).splitlines())
@@ -391,3 +398,47 @@ def test_cells_are_scored_failures_recorded_and_what_is_done_is_skipped(places: 
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("python evaluate.py bundle=")
     assert "bad" in line
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metrics": {"auroc": {"value": float("nan"), "low": None, "high": None, "method": None}}},
+        {"metrics": {"auroc": {"value": "0.9", "low": 0.8, "high": 1.0, "method": "bootstrap"}}},
+        {"metrics": {"auroc": {"value": 0.9, "low": 1.0, "high": 0.8, "method": "bootstrap"}}},
+        {"counts": {"real": float("inf"), "fake": 3}},
+        {"counts": {"real": "3", "fake": 3}},
+        {"base_rate_stated": float("nan")},
+        {"metrics": []},
+    ],
+)
+def test_figures_that_are_none_are_damage(tmp_path: Path, change: dict[str, Any]) -> None:
+    folder = write_evaluation(tmp_path / "one", trained="faces", tested="web", auroc=0.9)
+    content = json.loads((folder / "report.json").read_text())
+    (folder / "report.json").write_text(json.dumps(content | change))
+    with pytest.raises(RunError, match="missing or damaged"):
+        read_evaluation(folder)
+
+
+def test_names_are_drawn_as_they_are_and_drive_no_terminal(tmp_path: Path, capsys: Any) -> None:
+    for trained, tested in (("$\\frac{$", "x"), ("\x1b[31mred", "y\n")):
+        write_evaluation(tmp_path / "made" / tested.strip(), trained=trained, tested=tested, auroc=0.9)
+    assert main(["matrix", "--from", str(tmp_path / "made"), "--output", str(tmp_path / "m")]) == 0
+    said = capsys.readouterr()
+    assert "\x1b[31m" not in said.out + said.err
+    assert (tmp_path / "m" / "matrix.png").is_file()
+
+
+def test_an_output_that_is_a_file_is_refused(evaluations: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert main(["matrix", "--from", str(evaluations), "--output", str(tmp_path / "file")]) == 2
+    assert "is no folder" in capsys.readouterr().err
+
+
+def test_long_names_in_any_script_make_folders(places: Path) -> None:
+    name = "\u4e2d" * 100
+    rows = read_rows([f"{name}={places / 'run'}"])
+    columns = read_columns([f"folder:data.root={places}/web"], common=())
+    [planned] = plan_cells(rows, columns, common=(), folder=places / "m")
+    assert planned.job is not None
+    assert len(planned.job.log.name.encode()) < 200

@@ -13,7 +13,7 @@ from veriscope.cli import main
 from veriscope.config.command import ROOT
 from veriscope.config.expected import ExpectedFigure
 from veriscope.config.load import compose_evaluation, compose_run
-from veriscope.errors import ConfigError
+from veriscope.errors import ConfigError, RunError
 from veriscope.evaluation.figures import Figure
 from veriscope.evaluation.intervals import Interval
 from veriscope.run_folder import RunFolder
@@ -71,6 +71,9 @@ ENTRY: dict[str, Any] = {
 }
 
 
+FIGURES: dict[str, Any] = ENTRY["judged"]["folds"]["figures"]
+
+
 def write_entry(folder: Path, **changes: Any) -> str:
     file = folder / "mine.yaml"
     file.write_text(yaml.safe_dump({**ENTRY, **changes}))
@@ -87,6 +90,16 @@ def write_entry(folder: Path, **changes: Any) -> str:
         ({"judged": {"a": {"data": "x", "figures": {"auroc": {"value": 0.9, "low": 0.91, "high": 1.0}}}}},
          "0.9 does not lie between"),
         ({"judged": {"a": {"figures": ENTRY["judged"]["folds"]["figures"]}}}, "needs data=NAME"),
+        ({"judged": {"a": {"data": "x", "words": ["++bundle=OTHER"], "figures": FIGURES}}}, "'++bundle=OTHER' is no"),
+        ({"judged": {"a": {"data": "x", "words": ["-m"], "figures": FIGURES}}}, "'-m' is no"),
+        ({"judged": {"a": {"data": "x", "threshold": "vall", "figures": FIGURES}}}, "'val', 'default' or"),
+        ({"judged": {"a": {"by": "folds", "subset": "val", "figures": FIGURES}}}, "it takes no data, subset"),
+        ({"judged": {"a": {"data": "x", "figures": {"auroc": {"value": 99.1, "low": 98.0, "high": 99.9}}}}},
+         "auroc is a share"),
+        ({"judged": {"a": {"data": "x", "figures": {"auroc": {"value": float("nan"), "low": 0.8, "high": 0.9}}}}},
+         "finite number"),
+        ({"judged": {"a": {"data": "x", "figures": {"auroc": {"value": "high", "low": 0.8, "high": 0.9}}}}},
+         "valid number"),
         ({"source": {"kind": "ours", "name": "benchmarks/README.md"}}, "needs source.commit"),
     ],
 )  # fmt: skip
@@ -107,6 +120,13 @@ def test_wrong_names_and_words_end_before_anything_runs(tmp_path: Path, capsys: 
     assert "Did you mean 'demo'?" in capsys.readouterr().err
 
 
+def test_a_run_that_is_not_there_leaves_no_folder(tmp_path: Path, capsys: Any) -> None:
+    words = ["reproduce", "demo", "--run", str(tmp_path / "runs" / "MINE"), "--output", str(tmp_path / "o")]
+    assert main(words) == 2
+    assert "holds no config.yaml" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
 def test_what_would_run_is_listed(tmp_path: Path, capsys: Any) -> None:
     words = [
         "reproduce",
@@ -125,10 +145,13 @@ def test_what_would_run_is_listed(tmp_path: Path, capsys: Any) -> None:
     assert [line.split()[1] for line in lines] == ["train.py"] + ["evaluate.py"] * 3
     assert all("paths.data=/d" in line and "weights=" not in line for line in lines[1:])
     assert "corruption=jpeg:75" in lines[2]
+    assert f"paths.run_dir={tmp_path}/o/judged/jpeg_75" in lines[2], "where the judgement will lie"
     assert not (tmp_path / "o").exists()
     assert main(["reproduce", "--list"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in known())
+    at = listed.index("  jpeg_75:"), listed.index("    Accuracy 0.698 (0.656 to 0.737)")
+    assert at[0] < at[1], "a figure stands below the name of what was judged, in 80 columns, too"
 
 
 @pytest.mark.parametrize(("mean", "code", "said"), [(0.75, 0, "inside"), (0.6, 1, "below"), (0.95, 1, "above")])
@@ -152,3 +175,16 @@ def test_the_mean_over_folds_names_the_interval_that_it_has(tmp_path: Path) -> N
     (tmp_path / CROSSVAL_NAME).write_text(json.dumps(over))
     found = _folds_figure(RunFolder(tmp_path), "auroc")
     assert found == (0.8, (0.7, 0.9, 0.95, "student t"))
+
+
+@pytest.mark.parametrize("text", ["&a [*a]", "2020-01-01: x", "title: [", "- a", "[" * 500])
+def test_what_is_no_entry_at_all_is_said(tmp_path: Path, capsys: Any, text: str) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    assert main(["reproduce", str(tmp_path / "mine.yaml")]) == 2
+    assert "mine.yaml" in capsys.readouterr().err
+
+
+def test_means_that_are_no_numbers_are_no_figures(tmp_path: Path) -> None:
+    (tmp_path / "crossval.json").write_text('{"metrics": {"auroc": {"mean": NaN, "low": 0.1, "high": 0.9}}}')
+    with pytest.raises(RunError, match="is missing or damaged"):
+        _folds_figure(RunFolder(tmp_path), "auroc")

@@ -3,8 +3,9 @@ import pytest
 from veriscope.config.load import compose_run
 from veriscope.config.schema import TrainerConfig
 from veriscope.errors import ConfigError
+from veriscope.progress import duration
 from veriscope.runs import slots as module
-from veriscope.runs.estimate import Estimate, duration
+from veriscope.runs.estimate import Estimate
 from veriscope.runs.slots import slots, slots_for, visible_gpus
 
 
