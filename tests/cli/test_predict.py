@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.helpers.bundles import tiny_bundle, write_pictures
+from tests.helpers.copied import scene
 
 from veriscope.cli import main
 from veriscope.types import UnsureBand
@@ -170,6 +171,19 @@ def test_bench_measures_every_setting(capsys: pytest.CaptureFixture[str]) -> Non
         settings = {(s["precision"], s["channels_last"]) for s in report["speeds"]}
         assert settings == {(p, c) for p in ("fp32", "bf16") for c in (True, False)}
         assert all(s["images_per_second"] > 0 and s["rounds"] == 2 for s in report["speeds"])
+
+
+def test_bench_looks_for_copies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(4):
+        scene(seed).save(tmp_path / f"{seed}.png")
+    assert main(["bench", "copies", "--folder", str(tmp_path), "--planted", "2"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["pictures"], report["planted"], report["false_pairs"]) == (4, 2 * len(report["recall"]), 0)
+    for folder in ([], ["--folder", str(tmp_path)]):
+        assert main(["bench", "near", "--rows", "40", *folder]) == 0
+        assert json.loads(capsys.readouterr().out)["planted"] == 20
+    assert main(["bench", "copies"]) == 2
+    assert main(["bench", "copies", "--folder", str(tmp_path / "none")]) == 2
 
 
 def test_help_and_version_import_nothing_heavy() -> None:

@@ -4,14 +4,17 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from veriscope import __version__
+from veriscope.bench.copies import benchmark_copies
 from veriscope.bench.loader import benchmark_loader
 from veriscope.bench.manifest import benchmark_manifest
+from veriscope.bench.near import benchmark_near
 from veriscope.bench.predict import bench_predict
 from veriscope.bench.step import bench_step
 from veriscope.bench.timing import SETTINGS
@@ -30,8 +33,8 @@ def run_bench(arguments: argparse.Namespace) -> int:
         VeriscopeError: unknown backbone, a size that it refuses, a device that is not here, or no folder to load.
 
     """
-    if arguments.what in ("loader", "manifest"):
-        figures = _bench_loader(arguments) if arguments.what == "loader" else benchmark_manifest(arguments.rows)
+    if arguments.what not in ("step", "predict"):
+        figures = _bench_data(arguments)
         print(json.dumps({"what": arguments.what, **figures, "veriscope": __version__}, indent=1))
         return 0
     device = resolve_device(arguments.device)
@@ -66,9 +69,15 @@ def run_bench(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _bench_loader(arguments: argparse.Namespace) -> dict[str, float]:
+def _bench_data(arguments: argparse.Namespace) -> dict[str, Any]:
+    if arguments.what == "manifest":
+        return benchmark_manifest(arguments.rows)
+    if arguments.what == "near":
+        return benchmark_near(arguments.rows, folder=arguments.folder)
     if arguments.folder is None:
-        raise ConfigError("bench loader needs pictures: --folder DIR, with class folders as real/ and fake/")
+        raise ConfigError(f"bench {arguments.what} needs pictures: --folder DIR, with class folders as real/ and fake/")
+    if arguments.what == "copies":
+        return benchmark_copies(arguments.folder, num_planted=arguments.planted)
     spec = InputSpec(size_px=arguments.size_px)
     rules = ShardRules()
     shards = any(file.suffix == SHARD_SUFFIX for file in arguments.folder.glob("*"))
