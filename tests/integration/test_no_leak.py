@@ -120,6 +120,7 @@ def test_other_test_pictures_and_labels_ship_the_same_detector(train: Train, pic
         record = json.loads((folder.bundle / "bundle.json").read_text(encoding="utf-8"))
         whole_data, _ = record["training"].pop("data_hash"), record["training"].pop("date")
         record["training"].pop("command")
+        assert record["training"].pop("seconds") > 0
         figures = json.loads((folder.validation / "figures.json").read_text(encoding="utf-8"))
         assert len(whole_data) == 64
         return (

@@ -31,9 +31,9 @@ def test_a_wrong_expectation_is_outside_and_the_same_run_inside_a_right_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = ["--output", str(tmp_path / "out"), "--set", f"paths.cache={tmp_path}/cache", "trainer.accelerator=cpu"]
-    wrong = write_entry(tmp_path / "entry.yaml", low=1.5, high=1.6)
+    wrong = write_entry(tmp_path / "entry.yaml", low=0.0, high=1e-6)
     assert main(["reproduce", wrong, *own]) == 1
-    assert "outside: below" in capsys.readouterr().out
+    assert "outside: above" in capsys.readouterr().out
     run = tmp_path / "out" / "run" / "bundle" / "weights.safetensors"
     made = run.stat().st_mtime_ns
     right = write_entry(tmp_path / "entry.yaml", low=0.0, high=1.0)

@@ -171,6 +171,10 @@ def test_weighted_figures_by_hand():
     assert weights == pytest.approx([1.2, 1.2, 1.2, 0.4])
     found = probability_metrics(labels, scores, base_rate=0.1)
     assert found["brier"] == pytest.approx(0.9 * (0.01 + 0.09 + 0.04) / 3 + 0.1 * 0.16)
+    # A class of one picture can't be drawn apart, and a third of the draws go without it; twice as many have a spread.
+    alone = bootstrap_intervals(labels, scores, scores, thresholds={}, draws=400, base_rate=0.1).free["brier"]
+    assert alone is None
+    labels, scores = np.tile(labels, 2), np.tile(scores, 2)
     span = bootstrap_intervals(labels, scores, scores, thresholds={}, draws=400, base_rate=0.1).free["brier"]
     assert span.low <= found["brier"] <= span.high
     alone = probability_metrics(np.array([1, 1]), np.array([0.4, 0.6]), base_rate=0.1)
