@@ -132,7 +132,7 @@ def test_a_named_data_set_and_words_of_its_own(tmp_path: Path) -> None:
 
 def test_shards_are_read_where_they_lie(tmp_path: Path, data: Path) -> None:
     assert main(["pack", str(data), str(tmp_path / "shards"), "--set", f"paths.cache={tmp_path}/cache"]) == 0
-    _, folder = audit(tmp_path, f"shards:data.root={tmp_path}/shards")
+    _, folder = audit(tmp_path, str(tmp_path / "shards"))
     _, plain = audit(tmp_path, str(data), name="plain")
     assert statuses(folder) == statuses(plain)
     found, expected = report(folder), report(plain)
@@ -150,7 +150,10 @@ def test_class_names_of_the_user(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["rvf1k"], "is no folder, no list of files and no data set of conf/data. Did you mean 'rvf10k'?"),
+        (
+            ["rvf1k"],
+            "is no folder, no list of files (.csv, .parquet) and no data set of conf/data. Did you mean 'rvf10k'?",
+        ),
         (["missing.csv"], "does not exist"),
         (["{data}", "--set", "audit.shortcuts.warn_auroc=2"], "audit.shortcuts.warn_auroc"),
         (

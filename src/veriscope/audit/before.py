@@ -87,8 +87,8 @@ def _command(config: RunConfig) -> str:
     data = config.data
     place = data.file or data.root
     name = data.name
-    if data.kind in ("folder", "manifest") and data.name == data.kind:
+    if name in ("folder", "manifest", "shards"):
         name = str(place)
-    elif data.kind == data.name and place is not None:  # shards, hf
-        name = f"{data.name}:data.{'file' if data.file is not None else 'root'}={place}"
+    elif name == "hf":
+        name = f"hf:data.file={place}"
     return shlex.join(["veriscope", "audit", name])

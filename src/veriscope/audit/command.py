@@ -11,10 +11,11 @@ from rich.console import Console
 from veriscope.audit.report import sentences, write_audit
 from veriscope.audit.run import Audit, Data, run_audit
 from veriscope.config.command import key_of, word
-from veriscope.config.load import CONF_DIR, compose_run
+from veriscope.config.load import compose_run
+from veriscope.config.named_data import data_choice, data_title
 from veriscope.config.schema import RunConfig
 from veriscope.data.sources import load_manifest
-from veriscope.errors import ConfigError, RunError, nearest, printable
+from veriscope.errors import ConfigError, RunError, printable
 from veriscope.progress import say
 from veriscope.provenance import collect, source_commit
 from veriscope.run_folder import new_folder
@@ -22,8 +23,6 @@ from veriscope.run_folder import new_folder
 _SETTABLE = ("data", "audit", "paths")
 _OVERRIDE = re.compile(r":(?=[A-Za-z_][\w.]*=)")  # as in the matrix: folder:data.root=DIR
 _PATHS = ("data.root", "data.file", "paths.data", "paths.cache", "paths.runs")
-UNNAMED = ("folder", "manifest", "shards", "hf")  # files of conf/data that name no data set
-_LISTS = (".csv", ".parquet")
 
 
 def audit_command(arguments: argparse.Namespace) -> int:
@@ -90,7 +89,7 @@ def read_data(text: str, *, words: Sequence[str] = ()) -> tuple[RunConfig, Data]
     """Return the data set that the command line names, and the configuration that it is read and judged by.
 
     Args:
-        text: a folder, a list of files, a file of conf/data; each with `:KEY=VALUE` behind it, as for veriscope matrix.
+        text: as config.named_data takes it; further words may stand behind it as `:KEY=VALUE`, as in veriscope matrix.
         words: further `KEY=VALUE` of data, audit and paths.
 
     Raises:
@@ -99,26 +98,10 @@ def read_data(text: str, *, words: Sequence[str] = ()) -> tuple[RunConfig, Data]
 
     """
     head, *own = _OVERRIDE.split(text)
-    said = [*_named(head), *(_typed(one) for one in (*own, *words))]
+    said = [*data_choice(head), *(_typed(one) for one in (*own, *words))]
     config = compose_run(said)
     manifest = load_manifest(config.data, paths_cache=config.paths.cache, both_classes=False)
-    place = config.data.file or config.data.root
-    unnamed = config.data.name in UNNAMED and place is not None
-    name = place.resolve().stem if unnamed and place is not None else config.data.name
-    return config, Data(name, manifest, config.data.max_pixels)
-
-
-def _named(head: str) -> list[str]:
-    """Return the words that name the data set; one of conf/data wins over a folder of that name beside it."""
-    path = Path(head).expanduser()
-    if "/" not in head and (CONF_DIR / "data" / f"{head}.yaml").is_file():
-        return [f"data={head}"]
-    if path.suffix.lower() in _LISTS and not path.is_dir():
-        return ["data=manifest", word("data.file", path)]
-    if path.exists():
-        return ["data=folder", word("data.root", path)]
-    known = [file.stem for file in (CONF_DIR / "data").glob("*.yaml")]
-    raise ConfigError(f"'{head}' is no folder, no list of files and no data set of conf/data. {nearest(head, known)}")
+    return config, Data(data_title(config.data), manifest, config.data.max_pixels)
 
 
 def _typed(said: str) -> str:

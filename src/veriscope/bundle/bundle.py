@@ -195,8 +195,6 @@ def save_bundle(
     _refuse_taken(folder, overwrite=overwrite)
     with _whole_folder(folder) as temporary:
         save_file(_plain_state(detector), temporary / WEIGHTS_NAME, metadata={"format": "pt"})
-        if seen is not None:
-            write_seen(temporary / SEEN_NAME, seen)
         record = BundleRecord(
             format_version=format_version(calibration, ensemble=ensemble, unsure=unsure, ood=ood),
             veriscope_version=__version__,
@@ -208,14 +206,14 @@ def save_bundle(
             weights_sha256=file_sha256(temporary / WEIGHTS_NAME),
             num_parameters=detector.num_parameters,
             initial_weights=describe_weights(detector.config.backbone),
-            seen_sha256=None if seen is None else file_sha256(temporary / SEEN_NAME),
+            seen_sha256=_write_seen(temporary / SEEN_NAME, seen),
             ood=_write_ood(temporary / OOD_NAME, ood),
             ensemble=ensemble,
             audit=audit,
             notices=notices,
         )
-        (temporary / RECORD_NAME).write_text(record.to_json(), encoding="utf-8")
-        (temporary / CARD_NAME).write_text(model_card(record), encoding="utf-8")
+        for name, text in ((RECORD_NAME, record.to_json()), (CARD_NAME, model_card(record))):
+            (temporary / name).write_text(text, encoding="utf-8")
     return Bundle(folder=folder, record=record)
 
 
@@ -295,6 +293,14 @@ def _check_ensemble(detector: AnyDetector, facts: EnsembleFacts | None) -> None:
     divisors = detector.temperatures if isinstance(detector, Ensemble) else ()
     if divisors != (() if facts is None else tuple(member.temperature for member in facts.members)):
         raise ValueError(f"the record of an ensemble has to name its temperatures {divisors}")
+
+
+def _write_seen(file: Path, seen: Mapping[str, Fingerprints] | None) -> str | None:
+    """Write the file and return its SHA-256; None, and no file, of none."""
+    if seen is None:
+        return None
+    write_seen(file, seen)
+    return file_sha256(file)
 
 
 def _write_ood(file: Path, ood: Ood | None) -> OodFacts | None:
