@@ -45,7 +45,7 @@ def test_bytes_pixels_and_facts_are_those_of_the_file(shard, tmp_path):
         (10**9, 5, "ends before the picture"),
         (0, 50, "not an image"),
         (0, 0, "0 bytes"),
-        (0, MAX_SLICE_BYTES + 1, "no picture"),
+        (0, MAX_SLICE_BYTES + 1, "too large"),
     ],
 )
 def test_slices_that_hold_no_picture_say_why(shard, offset, size, reason):
