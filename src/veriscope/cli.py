@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from veriscope import __version__
 from veriscope.commands import (
     align,
+    audit,
     bench,
     card,
     compare,
@@ -67,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"veriscope {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (align, card, compare, download, matrix, pack, predict, reproduce, summary, sweep, bench):
+    for command in (align, audit, card, compare, download, matrix, pack, predict, reproduce, summary, sweep, bench):
         command.add(commands)
     return parser
 

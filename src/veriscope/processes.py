@@ -21,7 +21,11 @@ def end_with_parent() -> None:
 
     Does nothing where no `child_environment` was given, as at a command that a person typed.
     """
-    parent = int(os.environ.pop(_PARENT, "0"))
+    end_with(int(os.environ.pop(_PARENT, "0")))
+
+
+def end_with(parent: int) -> None:
+    """End this process within a second of the process `parent` that started it; of 0: do nothing."""
 
     def watch() -> None:
         while os.getppid() == parent:

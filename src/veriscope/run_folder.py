@@ -50,7 +50,7 @@ class Progress(Frozen):
 HARDWARE_FACTS = ("precision", "effective_batch_size", "lr_factor")
 
 # What is written before config.yaml, which says that a run has begun: a process that is killed in between leaves them.
-_BEGINNING = {"provenance.json", "dirty.diff", "split.parquet", "folds.parquet", "preview.png"}
+_BEGINNING = {"provenance.json", "dirty.diff", "split.parquet", "folds.parquet", "preview.png", "audit.json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,11 @@ class RunFolder:
     def validation(self) -> Path:
         """The PredictionTable of val, its figures and pictures."""
         return self.path / "validation"
+
+    @property
+    def audit(self) -> Path:
+        """What the audit of the data came to before training (bundle.record.AuditFacts)."""
+        return self.path / "audit.json"
 
     def checkpoints(self, phase: str) -> Path:
         """Folder of `best.ckpt` and `last.ckpt` of one phase."""

@@ -11,8 +11,9 @@ from veriscope.run_folder import RunFolder
 
 Standing = Literal["new", "begun", "complete"]
 
-# What may differ between two starts of the same run: where it lies, who watches it, and how many run beside it.
-_ASIDE = ("paths", "logger", "crossval", "tag", "dry_run", "trainer.progress", "data.num_workers")
+# What may differ between two starts of the same run: where it lies, who watches it, how many run beside it,
+# and what was asked of the data first.
+_ASIDE = ("paths", "logger", "crossval", "tag", "dry_run", "trainer.progress", "data.num_workers", "audit")
 
 
 def essence(config: RunConfig) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -13,43 +15,66 @@ from veriscope.data.dataset import DetectionDataset, SeededSampler, collate
 from veriscope.data.manifest import Manifest
 from veriscope.types import InputSpec
 
-Batches = list[list[tuple[int, str]]]  # of each step: row and checksum of its pixels
+GLOBAL_BATCH = 8
+Epochs = list[list[list[list[object]]]]  # epochs, steps, samples: row and checksum of its pixels
 
 
-def load_epochs(
-    manifest: Path, *, ranks: int, workers: int, window: int | None, batch: int, skip: int = 0
-) -> list[Batches]:
-    """Return for each of two epochs the global batches that `ranks` gloo processes load, in which each sample counts.
+class Setting(NamedTuple):
+    """`skip` batches of the first epoch are left out, as by a run that goes on there."""
 
-    `skip` batches of the first epoch are left out, as by a run that goes on there.
-    """
-    out = manifest.with_suffix(f".{ranks}.{workers}.{window}.{batch}.{skip}.json")
-    start = out.with_suffix(".start")
-    mp.spawn(_rank, (ranks, str(manifest), workers, window, batch, skip, str(start), str(out)), nprocs=ranks, join=True)
-    return [[[(row, sum_) for row, sum_ in step] for step in epoch] for epoch in json.loads(out.read_text())]
+    workers: int
+    window: int | None
+    skip: int = 0
 
 
-def _rank(
-    rank: int, ranks: int, manifest: str, workers: int, window: int | None, batch: int, skip: int, start: str, out: str
-) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{start}", rank=rank, world_size=ranks)
-    dataset = DetectionDataset(Manifest.open(Path(manifest)), InputSpec(size_px=32), mode="train", seed=3)
-    shards = None if window is None else dataset.shards
-    options = {"seed": 3, "num_replicas": ranks, "rank": rank, "shards": shards, "window": window or 1}
-    sampler = SeededSampler(len(dataset), **options)
+def load_alone(manifest: Path, setting: Setting) -> Epochs:
+    """Return for each of two epochs the batches that one process loads."""
+    return _load(manifest, setting, rank=0, ranks=1)
+
+
+def load_in_ranks(manifest: Path, settings: Sequence[Setting], *, ranks: int) -> list[Epochs]:
+    """Return for each setting and epoch the global batches that `ranks` gloo processes load."""
+    out = manifest.with_suffix(".json")
+    mp.spawn(_rank, (ranks, str(manifest), tuple(settings), str(out)), nprocs=ranks, join=True)
+    return list(json.loads(out.read_text()))
+
+
+def _rank(rank: int, ranks: int, manifest: str, settings: Sequence[Setting], out: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{out}.start", rank=rank, world_size=ranks)
+    found = [_load(Path(manifest), setting, rank=rank, ranks=ranks) for setting in settings]
+    if rank == 0:
+        Path(out).write_text(json.dumps(found))
+    dist.destroy_process_group()
+
+
+def _load(manifest: Path, setting: Setting, *, rank: int, ranks: int) -> Epochs:
+    dataset = DetectionDataset(Manifest.open(manifest), InputSpec(size_px=32), mode="train", seed=3)
+    shards = None if setting.window is None else dataset.shards
+    sampler = SeededSampler(
+        len(dataset), seed=3, num_replicas=ranks, rank=rank, shards=shards, window=setting.window or 1
+    )
+    batch = GLOBAL_BATCH // ranks
     epochs = []
     for epoch in range(2):
         sampler.set_epoch(epoch)
-        left = list(islice(sampler, skip * batch if epoch == 0 else 0, None))
-        loader = DataLoader(dataset, batch, sampler=left, num_workers=workers, collate_fn=collate)
+        left = list(islice(sampler, setting.skip * batch if epoch == 0 else 0, None))
+        # As in a run's own processes; those of mp.spawn would spawn their workers too, which takes ten times as long.
+        fork = "fork" if setting.workers else None
+        loader = DataLoader(
+            dataset,
+            batch,
+            sampler=left,
+            num_workers=setting.workers,
+            collate_fn=collate,
+            multiprocessing_context=fork,
+        )
         steps = []
         for items in loader:
             sums = [hashlib.sha256(image.numpy().tobytes()).hexdigest()[:16] for image in items["image"]]
-            own = list(zip(items["index"].tolist(), sums, strict=True))
-            everywhere: list[list[tuple[int, str]]] = [[] for _ in range(ranks)]
-            dist.all_gather_object(everywhere, own)
+            own = [list(pair) for pair in zip(items["index"].tolist(), sums, strict=True)]
+            everywhere: list[list[list[object]]] = [own] * ranks
+            if ranks > 1:
+                dist.all_gather_object(everywhere, own)
             steps.append([pair for part in zip(*everywhere, strict=True) for pair in part])
         epochs.append(steps)
-    if rank == 0:
-        Path(out).write_text(json.dumps(epochs))
-    dist.destroy_process_group()
+    return epochs

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.helpers.ranks import load_epochs
+from tests.helpers.ranks import Setting, load_alone, load_in_ranks
 from tests.integration.conftest import write_picture
 from tests.integration.runs import Train, history, same, weights
 
@@ -94,8 +94,7 @@ def test_two_processes_on_shards_equal_one(train: Train, packed: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("window", [None, 4])
-def test_two_ranks_with_two_workers_see_every_sample_once(tmp_path: Path, window: int | None) -> None:
+def test_two_ranks_with_two_workers_see_every_sample_once(tmp_path: Path) -> None:
     for number in range(48):
         name = f"data/{('real', 'fake')[number % 2]}/{number:03}.jpg"
         write_picture(tmp_path / name, fake=bool(number % 2), seed=number)
@@ -103,23 +102,21 @@ def test_two_ranks_with_two_workers_see_every_sample_once(tmp_path: Path, window
     manifest = load_shards(tmp_path / "packed", rules=ShardRules(), cache=tmp_path)
     file = tmp_path / "m.arrow"
     manifest.save(file)
-    alone = load_epochs(file, ranks=1, workers=0, window=window, batch=8)
-    for epoch in alone:
-        assert sorted(row for step in epoch for row, _ in step) == list(range(48))
-    assert [row for step in alone[0] for row, _ in step] != [row for step in alone[1] for row, _ in step]
-    for workers in (0, 2, 3):
-        assert load_epochs(file, ranks=2, workers=workers, window=window, batch=4) == alone
-    rest = load_epochs(file, ranks=2, workers=2, window=window, batch=4, skip=2)
-    assert rest == [alone[0][2:], alone[1]]
-    if window is not None:
-        shards = np.unique(manifest.files.astype(str), return_inverse=True)[1]
-        assert len(np.unique(shards)) >= 8
-        order = [row for step in alone[0] for row, _ in step]
-        # Lanes take turns; a rank's turns are its own lanes until the first lane ends.
-        own = [set(shards[order[rank:32:2]]) for rank in range(2)]
-        assert not own[0] & own[1]
-        first = [shards[order[lane:24:4]].tolist() for lane in range(4)]
-        assert all(len(set(lane)) <= 3 for lane in first)
+    settings = [Setting(2, window, skip) for window in (None, 4) for skip in (0, 2)]
+    found = dict(zip(settings, load_in_ranks(file, settings, ranks=2), strict=True))
+    for window in (None, 4):
+        alone = load_alone(file, Setting(0, window))
+        for epoch in alone:
+            assert sorted(row for step in epoch for row, _ in step) == list(range(48))
+        assert [row for step in alone[0] for row, _ in step] != [row for step in alone[1] for row, _ in step]
+        assert alone == load_alone(file, Setting(1, window)) == found[Setting(2, window)]
+        assert found[Setting(2, window, skip=2)] == [alone[0][2:], alone[1]]
+    shards = np.unique(manifest.files.astype(str), return_inverse=True)[1]
+    assert len(np.unique(shards)) >= 8
+    order = [row for step in load_alone(file, Setting(0, 4))[0] for row, _ in step]
+    # Lanes take turns; a rank's turns are its own lanes until the first lane ends.
+    own = [set(shards[order[rank:32:2]]) for rank in range(2)]
+    assert not own[0] & own[1]
 
 
 def test_window_is_for_shards(tiny_config: Callable[..., RunConfig]) -> None:
@@ -129,9 +126,7 @@ def test_window_is_for_shards(tiny_config: Callable[..., RunConfig]) -> None:
         tiny_config("+data.window_shards=3")
 
 
-def test_packed_data_are_predicted_by_their_slices(
-    train: Train, packed: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_slice_is_predicted(train: Train, packed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A path as tables and reports print it is one that `veriscope predict` takes."""
     bundle = train("trainer.max_epochs=1").bundle
     manifest = load_shards(packed, rules=ShardRules(), cache=packed.parent)

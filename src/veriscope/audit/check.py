@@ -24,6 +24,11 @@ class Check(Frozen):
     count: int = Field(default=0, ge=0, description="pictures, or pairs, concerned")
     examples: tuple[str, ...] = Field(default=(), description="paths of some of them")
 
+    @property
+    def headline(self) -> str:
+        """The first sentence of `text`, without its full stop."""
+        return self.text.partition(". ")[0].removesuffix(".")
+
 
 def worst(checks: Iterable[Check]) -> Status:
     """Return the worst status among `checks`; pass for none."""

@@ -21,6 +21,7 @@ from veriscope.bundle.record import (
     ENSEMBLE_FORMAT_VERSION,
     FORMAT_VERSION,
     VERDICT_FORMAT_VERSION,
+    AuditFacts,
     BundleRecord,
     EnsembleFacts,
     OodFacts,
@@ -165,6 +166,7 @@ def save_bundle(
     seen: Mapping[str, Fingerprints] | None = None,
     ood: Ood | None = None,
     ensemble: EnsembleFacts | None = None,
+    audit: AuditFacts | None = None,
     notices: tuple[str, ...] = (),
     overwrite: bool = False,
 ) -> Bundle:
@@ -180,6 +182,7 @@ def save_bundle(
         seen: fingerprints of the pictures of 'train' and 'val' (bundle.seen).
         ood: what tells how strange a picture is to it; None: nothing does.
         ensemble: where `detector` is an Ensemble, which bundle.ensemble saves.
+        audit: what the audit of the training data came to; None: there was none.
         notices: sentences shown wherever figures or verdicts are.
         overwrite: replace a bundle that lies there. Any other folder is left alone.
 
@@ -208,6 +211,7 @@ def save_bundle(
             seen_sha256=None if seen is None else file_sha256(temporary / SEEN_NAME),
             ood=_write_ood(temporary / OOD_NAME, ood),
             ensemble=ensemble,
+            audit=audit,
             notices=notices,
         )
         (temporary / RECORD_NAME).write_text(record.to_json(), encoding="utf-8")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from veriscope.bundle.bundle import Bundle, save_bundle
-from veriscope.bundle.record import EnsembleFacts, Member, TrainingFacts
+from veriscope.bundle.record import AuditFacts, EnsembleFacts, Member, TrainingFacts
 from veriscope.bundle.seen import Fingerprints, merge_seen
 from veriscope.errors import BundleError
 from veriscope.models.detector import Detector
@@ -31,6 +31,7 @@ def save_ensemble(
     training: TrainingFacts,
     out_of_fold: Mapping[str, float | None],
     unsure: UnsureBand | None = None,
+    audit: AuditFacts | None = None,
     notices: tuple[str, ...] = (),
     overwrite: bool = False,
 ) -> Bundle:
@@ -47,6 +48,7 @@ def save_ensemble(
         training: of all parts together.
         out_of_fold: figures of single parts on pictures that they had not learned.
         unsure: as for save_bundle.
+        audit: as for save_bundle.
         notices: sentences shown wherever figures or verdicts are; what only parts have to say is added, with their
             names.
         overwrite: replace a bundle that lies there.
@@ -71,6 +73,7 @@ def save_ensemble(
         seen=_seen(parts),
         ood=_ood(parts),
         ensemble=EnsembleFacts(members=members, out_of_fold=dict(out_of_fold)),
+        audit=audit,
         notices=(*notices, *_notices_of_some(parts, notices)),
         overwrite=overwrite,
     )

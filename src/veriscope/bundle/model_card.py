@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import yaml
 
-from veriscope.bundle.record import BundleRecord, OodFacts
+from veriscope.bundle.record import AuditFacts, BundleRecord, OodFacts
 from veriscope.progress import duration
 from veriscope.types import CLASS_MAP_TEXT, UnsureBand
 
@@ -123,6 +123,7 @@ def _training_rows(record: BundleRecord) -> dict[str, str]:
         if record.ensemble is None
         else f"{facts.num_train:,}, each learned by {record.num_members - 1} of {record.num_members} members",
         "split": _split(facts.split) or "the data set's own",
+        "audit of the data": _audit(record.audit),
         "epochs": str(facts.epochs) + ("" if record.ensemble is None else " of all members together"),
         "seed": str(facts.seed),
         "device": facts.device,
@@ -130,6 +131,14 @@ def _training_rows(record: BundleRecord) -> dict[str, str]:
         "time": "not known" if facts.seconds is None else f"{duration(facts.seconds)} of training",
         "source": f"veriscope {record.veriscope_version}, commit {facts.commit or 'unknown'}",
     }
+
+
+def _audit(audit: AuditFacts | None) -> str:
+    if audit is None:
+        return "none"
+    looked = "every picture" if audit.depth == "pixels" else "names, headers and file hashes"
+    told = ", ".join(f"{name} {status}" for name, status in audit.checks.items()) or "every check passed"
+    return f"{audit.status} ({looked}; {told}); hash {audit.audit_hash}"
 
 
 def _split(settings: Mapping[str, object]) -> str:

@@ -67,6 +67,17 @@ class OodFacts(Frozen):
     fitted_on: str
 
 
+class AuditFacts(Frozen):
+    """What the audit of the training data came to, before training began."""
+
+    status: Literal["pass", "warn", "stop"]
+    depth: Literal["headers", "pixels"] = Field(description="headers: no picture was decoded")
+    audit_hash: Sha256 = Field(description="of everything that decided it: data, measures, verdicts")
+    checks: dict[str, Literal["warn", "stop"]] = Field(
+        default_factory=dict, description="by name; those that are not here passed"
+    )
+
+
 def format_version(
     calibration: Calibration,
     *,
@@ -101,6 +112,7 @@ class BundleRecord(Frozen):
     )
     ood: OodFacts | None = Field(default=None, description="None, and not written: it can't tell what is strange")
     ensemble: EnsembleFacts | None = Field(default=None, description="None, and not written: one network")
+    audit: AuditFacts | None = Field(default=None, description="None, and not written: the data were not audited")
     notices: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -128,5 +140,5 @@ class BundleRecord(Frozen):
 
     def to_json(self) -> str:
         """Return the text of bundle.json; without keys that earlier programs don't know, where it can be."""
-        empty = {name for name in ("ensemble", "unsure", "ood") if getattr(self, name) is None}
+        empty = {name for name in ("ensemble", "unsure", "ood", "audit") if getattr(self, name) is None}
         return self.model_dump_json(indent=2, exclude=empty) + "\n"

@@ -15,6 +15,10 @@ class IntegrityConfig(Frozen):
     stop_unreadable: Share = Field(default=0.05, description="share of pictures that can't be decoded; one warns")
     warn_imbalance: float = Field(default=5.0, ge=1, description="pictures of the larger class for one of the smaller")
     warn_class_size: int = Field(default=50, ge=1, description="fewer pictures of a class in a split warn")
+    warn_class_gap: Share = Field(
+        default=0.05, description="share of one class with a file format, or kind of colours, less that of the other"
+    )
+    warn_side_px: int = Field(default=24, ge=1, description="pictures with a shorter side warn")
 
 
 class DuplicatesConfig(Frozen):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from veriscope.config.audit import AuditConfig
 from veriscope.config.crossval import CrossvalConfig
 from veriscope.config.data import DataConfig as DataConfig
 from veriscope.config.data import SyntheticConfig as SyntheticConfig
@@ -273,6 +274,7 @@ class RunConfig(Frozen):
     threshold: ThresholdConfig = ThresholdConfig()
     unsure: UnsureConfig = UnsureConfig()
     ood: OodConfig = OodConfig()
+    audit: AuditConfig = AuditConfig()
 
     @property
     def planned_epochs(self) -> int:

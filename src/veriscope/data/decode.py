@@ -4,6 +4,8 @@ import errno
 import os
 import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +19,8 @@ from veriscope.data.places import read_bytes, slice_of
 from veriscope.errors import DecodeError
 
 MAX_PIXELS = 178_956_970  # twice PIL's own warning level, the size from which PIL refuses by default
+
+MAX_BYTES = 3 * MAX_PIXELS  # of a file: what the largest picture takes as plain RGB. A sparse file can claim any size
 
 STRIP_PIXELS = 1 << 22  # of a picture with transparency, composed at a time
 
@@ -82,8 +86,22 @@ def decode_with_facts(
         DecodeError: as `decode_image`.
 
     """
-    name = "<bytes>" if isinstance(source, bytes) else os.fspath(source)
-    data = source if isinstance(source, bytes) else _read(source, name)
+    data, name = (source, "<bytes>") if isinstance(source, bytes) else (read_file(source), os.fspath(source))
+    with opened(data, name=name, max_pixels=max_pixels) as image:
+        width, height = image.size
+        image.load()
+        facts = PictureFacts(stored_format(image), width_px=width, height_px=height, size_bytes=len(data))
+        return np.ascontiguousarray(_to_rgb(_upright(image), name)), facts
+
+
+@contextmanager
+def opened(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """Yield the picture in `data` with its header read and no pixel decoded yet; `name` stands in errors.
+
+    Raises:
+        DecodeError: whatever goes wrong, in the block too; nothing else, whatever the bytes.
+
+    """
     if not data:
         raise DecodeError(name, "empty file (0 bytes)")
     try:
@@ -93,11 +111,7 @@ def decode_with_facts(
             width, height = image.size
             if width * height > max_pixels:
                 raise DecodeError(name, f"too large: {width} x {height} pixels, the limit is {max_pixels:,} in all")
-            image.load()
-            # MPO is how phones store a JPEG with a preview or a depth map behind it; the first picture is the JPEG.
-            kind = "JPEG" if image.format == "MPO" else str(image.format)
-            facts = PictureFacts(kind, width_px=width, height_px=height, size_bytes=len(data))
-            return np.ascontiguousarray(_to_rgb(_upright(image), name)), facts
+            yield image
     except DecodeError:
         raise
     except UnidentifiedImageError:
@@ -110,11 +124,30 @@ def decode_with_facts(
         raise DecodeError(name, _reason(error)) from None
 
 
-def _read(path: Path, name: str) -> bytes:
+def stored_format(image: Image.Image) -> str:
+    """Return a name of FORMATS. MPO is how phones store a JPEG with a preview or a depth map behind it: it is JPEG."""
+    return "JPEG" if image.format == "MPO" else str(image.format)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a regular file of at most MAX_BYTES.
+
+    Raises:
+        DecodeError: it can't be read, is larger, or is something else, as a pipe.
+
+    """
+    name = os.fspath(path)
     try:
-        # A pipe or a device under an image's name would hang a loader worker for ever.
-        if slice_of(path) is None and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
-            raise DecodeError(name, "not a regular file")
+        if (place := slice_of(path)) is not None:
+            size = place.size_bytes
+        else:
+            found = path.stat()
+            # A pipe or a device under an image's name would hang a loader worker for ever.
+            if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+                raise DecodeError(name, "not a regular file")
+            size = found.st_size
+        if size > MAX_BYTES:
+            raise DecodeError(name, f"too large: {size:,} bytes, the limit is {MAX_BYTES:,}")
         return read_bytes(path)
     except OSError as error:
         if error.errno == errno.ENOENT and path.is_symlink():
@@ -138,11 +171,17 @@ def _reason(error: Exception) -> str:
     return f"damaged: {text or type(error).__name__}"[:120]
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def orientation(image: Image.Image) -> int:
+    """Return the turn that EXIF asks for, 2 to 8; 1 for none, for one that doesn't exist, and for damaged EXIF."""
     try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
+        said = image.getexif().get(_ORIENTATION_TAG, 1)
+        return int(said) if said in _TURNS else 1
     except Exception:  # noqa: BLE001 - damaged EXIF is no reason to refuse sound pixels
-        turn = None
+        return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = _TURNS.get(orientation(image))
     return image if turn is None else image.transpose(turn)
 
 

@@ -251,6 +251,15 @@ class Manifest:
         column = pa.array(np.asarray(labels, dtype=np.int8))
         return Manifest(self._table.set_column(1, SCHEMA.field("label"), column), root=self.root)
 
+    def with_splits(self, words: Sequence[str | None]) -> "Manifest":
+        """Return the same files under other splits ('train', 'val', 'test' or None), in row order."""
+        if len(words) != len(self) or not set(words) <= {*_SPLIT_NAMES, None}:
+            raise ValueError("with_splits needs a split's name, or None, for each row")
+        place = SCHEMA.get_field_index("split")
+        return Manifest(
+            self._table.set_column(place, SCHEMA.field("split"), _word_array(words, len(self))), root=self.root
+        )
+
     def class_counts(self) -> dict[ClassName, int]:
         """Return the number of files of each class."""
         num_fake = int(self.labels.sum())

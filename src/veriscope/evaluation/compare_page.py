@@ -10,8 +10,9 @@ from veriscope.evaluation.compare import Comparison, p_text, sentence
 from veriscope.evaluation.compare_output import cell, difference_text, footnote
 from veriscope.evaluation.compare_plots import panel_pictures
 from veriscope.evaluation.metrics import METRICS
+from veriscope.evaluation.page import page_environment
 from veriscope.evaluation.pictures import Tile, load_tiles
-from veriscope.evaluation.report import inline_svg, page_environment
+from veriscope.evaluation.report import inline_svg
 from veriscope.types import CLASS_MAP_TEXT, CLASS_NAMES
 
 NUM_TILES = 12

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from matplotlib.figure import Figure as Picture
 from PIL import Image
 
@@ -19,7 +18,8 @@ from veriscope.evaluation.figures import LEVEL, Figure
 from veriscope.evaluation.groups import MIN_ROWS
 from veriscope.evaluation.judge import Judgement
 from veriscope.evaluation.metrics import METRICS, UNDEFINED
-from veriscope.evaluation.pictures import Tile, score_text
+from veriscope.evaluation.page import number_text, page_environment
+from veriscope.evaluation.pictures import Tile
 from veriscope.evaluation.predictions import PredictionTable
 from veriscope.evaluation.reliance import Reliance
 from veriscope.evaluation.sections import Section
@@ -198,26 +198,6 @@ def render(
     )
 
 
-def prose(text: str) -> Markup:
-    """Return a sentence that a terminal could show, too, for a page: escaped, and what stands in backticks as code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
-
-
-def page_environment() -> Environment:
-    """Return what renders veriscope's pages: autoescaped, an unknown name is an error; `style` is the report's CSS."""
-    environment = Environment(
-        loader=PackageLoader("veriscope.evaluation"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["num"] = _number_text
-    environment.filters["share"] = lambda value: UNDEFINED if value is None else f"{value:.1%}".replace("%", " %")
-    environment.filters["score"] = score_text
-    environment.filters["prose"] = prose
-    report, _, _ = PackageLoader("veriscope.evaluation").get_source(environment, "report.html.j2")
-    environment.globals["style"] = Markup(report.partition("<style>")[2].partition("</style>")[0])
-    return environment
-
-
 def _contents(
     judgement: Judgement,
     table: PredictionTable,
@@ -327,11 +307,5 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         elif isinstance(value, list | tuple):
             rows.append((name, ", ".join(str(item) for item in value) or "none"))
         else:
-            rows.append((name, _number_text(value)))
+            rows.append((name, number_text(value)))
     return rows
-
-
-def _number_text(value: Any) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

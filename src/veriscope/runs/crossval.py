@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from veriscope.audit.before import audit_before_training, read_facts, write_facts
 from veriscope.config.command import key_of, word
 from veriscope.config.load import compose_run
 from veriscope.config.schema import RunConfig
@@ -33,7 +34,7 @@ from veriscope.types import CLASS_NAMES
 
 RECORD_NAME = "folds.parquet"
 _OWN = ("split.fold", "paths.run_dir", "dry_run", "logger.group", "logger.job_type", "crossval.workers",
-        "crossval.ensemble")  # fmt: skip
+        "crossval.ensemble", "audit.before_training")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,11 @@ def start_crossval(config: RunConfig, *, overrides: Sequence[str], multirun_dir:
         folder = RunFolder(chosen)
         standing(folder, config)  # refuses another configuration
     else:
+        inside = ["test" if number == OUTSIDE_FOLDS else "train" for number in folds.numbers]
+        audited = folds.manifest.with_splits(inside)
+        audit = audit_before_training(config, audited, console=Console(stderr=True))
         folder = create_run_folder(config, multirun_dir=multirun_dir)
+        write_facts(folder.audit, audit)
     cross_validate(config, folder, folds, overrides=overrides)
 
 
@@ -190,6 +195,9 @@ def _run_folds(config: RunConfig, folder: RunFolder, *, overrides: Sequence[str]
             known_s.append(run_seconds(fold))
             say(console, f"fold {number} is complete ({duration(known_s[-1])})")
         else:
+            # Audited once, here; the fold's bundle still says what came of it.
+            fold.path.mkdir(parents=True, exist_ok=True)
+            write_facts(fold.audit, read_facts(folder.audit))
             jobs.append(_job(config, folder, overrides, number, resumed=where == "begun"))
     places = slots(config.trainer, workers=config.crossval.workers, key="crossval.workers")
     failed = run_all(
@@ -243,6 +251,7 @@ def _job(config: RunConfig, folder: RunFolder, overrides: Sequence[str], number:
         words = (
             *said,
             f"split.fold={number}",
+            "audit.before_training=off",
             word("paths.run_dir", place),
             *logger_words(config.logger, group=folder.path.name, job_type="fold"),
         )

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 
+from veriscope.audit.before import read_facts
 from veriscope.bundle.bundle import Bundle, TrainingFacts, load_bundle
 from veriscope.bundle.ensemble import Part, save_ensemble, why_no_ood
 from veriscope.config.command import data_words, override, typed
@@ -42,6 +43,7 @@ def write_ensemble(config: RunConfig, folder: RunFolder, judged: JudgedFolds, *,
         calibration=chosen.calibration,
         thresholds=chosen.thresholds,
         unsure=chosen.unsure,
+        audit=read_facts(folder.audit),
         training=_facts(config, folder, parts, num_pictures=len(table)),
         out_of_fold=judged.judgement.metrics,
         notices=bundle_notices(judged.judgement, synthetic=config.data.kind == "synthetic"),

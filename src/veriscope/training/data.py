@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from veriscope.augment.training import TrainingAugmentation
+from veriscope.bundle.record import AuditFacts
 from veriscope.config.schema import RunConfig
 from veriscope.data.dataset import DetectionDataset, SeededSampler, collate
 from veriscope.data.manifest import Manifest
@@ -44,6 +45,7 @@ class PreparedData:
 
     manifest: Manifest
     cut: Cut
+    audit: AuditFacts | None = None
 
     @property
     def content_hash(self) -> str:
@@ -58,6 +60,13 @@ class PreparedData:
                 counts = np.bincount(part.labels, minlength=2)
                 parts.append(f"{name} {counts[0]:,} + {counts[1]:,}")
         return ", ".join(parts) + f" ({CLASS_NAMES[0]} + {CLASS_NAMES[1]})"
+
+    @property
+    def splits(self) -> list[str | None]:
+        """'train', 'val', 'test' or, for what the run leaves alone, None for each row of the manifest."""
+        parts = (("train", self.cut.train), ("val", self.cut.val), ("test", self.cut.test))
+        split_of = {path: name for name, part in parts if part is not None for path in part.table["path"].to_pylist()}
+        return [split_of.get(path) for path in self.manifest.table["path"].to_pylist()]
 
     def for_training(self) -> TrainingData:
         """Return what a fit may see."""
@@ -92,10 +101,7 @@ def record_split(data: PreparedData, folder: RunFolder) -> None:
     if file.exists() and folder.config.exists():
         refuse_changed_data(file, data.manifest)
         return
-    parts = (("train", data.cut.train), ("val", data.cut.val), ("test", data.cut.test))
-    split_of = {path: name for name, part in parts if part is not None for path in part.table["path"].to_pylist()}
-    splits = [split_of.get(path) for path in data.manifest.table["path"].to_pylist()]
-    write_record(file, data.manifest, column="split", values=splits)
+    write_record(file, data.manifest, column="split", values=data.splits)
 
 
 @dataclass(frozen=True, slots=True)

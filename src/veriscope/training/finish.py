@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from veriscope.audit.before import read_facts
 from veriscope.bundle.bundle import Bundle, TrainingFacts, save_bundle
 from veriscope.bundle.scorer import Scored, Scorer
 from veriscope.bundle.seen import fingerprints
@@ -54,6 +55,7 @@ def finish_run(
         training=_facts(config, folder, data, judgement),
         seen={"train": fingerprints(data.train), "val": fingerprints(val)},
         ood=ood,
+        audit=read_facts(folder.audit),
         notices=bundle_notices(judgement, synthetic=config.data.kind == "synthetic"),
         overwrite=True,
     )

@@ -1,11 +1,13 @@
 """From a validated configuration to a running training: in this process, or in one process for each device."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from veriscope.audit.before import audit_before_training, write_facts
 from veriscope.config.command import key_of, typed
 from veriscope.config.schema import RunConfig
 from veriscope.models.detector import build_detector, check_model
@@ -70,7 +72,7 @@ def prepare(config: RunConfig) -> PreparedData:
     Raises:
         ConfigError, ModelError: a part that doesn't exist, an argument that it doesn't take, hardware or weights that
             can't be had.
-        DataError: the data can't be read, or a split lacks a class.
+        DataError: the data can't be read, a split lacks a class, or the audit says stop.
 
     """
     check_model(config.model)
@@ -79,6 +81,9 @@ def prepare(config: RunConfig) -> PreparedData:
     check_parallel(config.trainer)
     check_nodes(config)
     data = load_data(config)
+    if not config.preview and this_node(config.trainer).rank == 0:
+        audited = data.manifest.with_splits(data.splits)
+        data = replace(data, audit=audit_before_training(config, audited, console=Console(stderr=True)))
     if not config.preview:
         # Once here: else every process downloads the weights for itself, or fails to.
         build_detector(config.model)
@@ -120,6 +125,7 @@ def _run(
     config: RunConfig, folder: RunFolder, data: PreparedData, overrides: Sequence[str], *, node: Node, console: Console
 ) -> None:
     record_split(data, folder)
+    write_facts(folder.audit, data.audit)
     what = f"{config.model.name} on {config.data.name}: {data.describe()}"
     say(console, what)
     say(console, f"run folder: {folder.path}")

@@ -2,6 +2,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from io import BytesIO
 
 import numpy as np
@@ -194,3 +195,16 @@ def test_a_phone_s_file_of_two_jpegs_counts_as_jpeg():
     pixels, facts = decode_with_facts(packed.getvalue())
     assert facts == ("JPEG", 6, 8, len(packed.getvalue()))
     assert abs(int(pixels.mean()) - 30) < 3
+
+
+def test_a_sparse_file_of_10_gb_is_refused_without_being_read(tmp_path):
+    huge = tmp_path / "huge.jpg"
+    with huge.open("wb") as file:
+        file.write(b"RIFF\xff\xff\xff\xffWEBPVP8 ")  # whose plugin reads the whole file as it opens it
+        file.truncate(10 << 30)
+    tracemalloc.start()
+    with pytest.raises(DecodeError, match=r"too large: 10,737,418,240 bytes, the limit is 536,870,910"):
+        decode_image(huge)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20

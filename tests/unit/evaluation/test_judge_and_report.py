@@ -11,9 +11,10 @@ from PIL import Image
 from veriscope.evaluation import plots
 from veriscope.evaluation.intervals import bootstrap_intervals
 from veriscope.evaluation.judge import judge
+from veriscope.evaluation.page import prose
 from veriscope.evaluation.pictures import TILE_PX, choose_rows, load_tiles, score_text, sheet
 from veriscope.evaluation.predictions import PredictionTable, TableMeta
-from veriscope.evaluation.report import ReportFacts, figure_text, prose, write_report
+from veriscope.evaluation.report import ReportFacts, figure_text, write_report
 from veriscope.evaluation.sections import Section, TextTable
 from veriscope.types import DEFAULT_THRESHOLD, Calibration, Threshold
 
