@@ -48,6 +48,8 @@ def load_hugging_face(name: str, *, rules: ShardRules, both_classes: bool = True
         if dataset.features != features:
             raise DataError(f"'{name}': the split '{split}' has other columns than '{next(iter(splits))}'.")
         _add_split(name, split, dataset, image=image, named=named, root=root, rows=rows)
+    if not rows.paths:
+        raise DataError(f"'{name}' holds no picture.")
     starts = np.cumsum([0, *(len(dataset) for dataset in splits.values())])
 
     def where(row: int) -> str:

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from veriscope.data.decode import MAX_BYTES, read_file
 from veriscope.data.manifest import Manifest
-from veriscope.data.places import read_bytes
 from veriscope.data.scan import IMAGE_SUFFIXES
 from veriscope.data.shards import INDEX_NAME
-from veriscope.errors import DataError
+from veriscope.errors import DataError, DecodeError
 from veriscope.files import whole_or_not_at_all
 from veriscope.progress import tracked
 from veriscope.types import CLASS_NAMES
@@ -47,11 +47,17 @@ def pack(manifest: Manifest, out: Path, *, shard_bytes: int, seed: int = 42) -> 
     share shards. The same manifest, seed and size give the same bytes, and the same content hash as before.
 
     Raises:
-        DataError: `out` isn't empty, or a picture that was there has gone.
+        DataError: `out` isn't empty or is a link, or a picture that was there has gone, has changed or is too large.
 
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"'{out}' is not empty; name a new folder for the shards.")
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+        raise DataError(f"'{out}' is {'a link' if out.is_symlink() else 'not empty'}; name a new folder for the shards.")
+    sizes = manifest.table["size_bytes"].to_numpy()
+    if sizes.max(initial=0) > MAX_BYTES:
+        path = manifest.absolute_path(int(sizes.argmax()))
+        raise DataError(
+            f"'{path}' is too large for a picture ({sizes.max():,} bytes, the limit is {MAX_BYTES:,}); take it out."
+        )
     names = [name.lstrip("/") for name in manifest.table["path"].to_pylist()]  # absolute ones are this machine's own
     files = np.empty(len(manifest), dtype=object)
     offsets, sizes = np.zeros((2, len(manifest)), dtype=np.int64)
@@ -136,12 +142,18 @@ def _shards(manifest: Manifest, *, shard_bytes: int, seed: int) -> Iterator[tupl
 
 def _bytes(manifest: Manifest, row: int) -> bytes:
     path = manifest.absolute_path(row)
+    listed = int(manifest.table["size_bytes"][row].as_py())
     try:
-        return read_bytes(path)
-    except (OSError, ValueError) as error:
-        if int(manifest.table["size_bytes"][row].as_py()) == 0:
+        data = read_file(path)
+    except DecodeError as error:
+        if listed == 0:
             return b""  # it could not be read when it was listed, nor can it now
-        raise DataError(f"'{path}' was listed and can't be read any more: {error}.") from None
+        raise DataError(f"'{path}' was listed and can't be read any more: {error.reason}.") from None
+    if len(data) != listed:
+        raise DataError(
+            f"'{path}' had {listed:,} bytes when it was listed and has {len(data):,} now; pack when nobody writes there."
+        )
+    return data
 
 
 def _said(manifest: Manifest, row: int, *, name: str) -> dict[str, str]:

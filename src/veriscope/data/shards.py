@@ -155,6 +155,7 @@ class _Rows:
 
 def _from_headers(root: Path, rules: ShardRules, cache: Path) -> Manifest:
     names = shard_files(root)
+    _refuse_no_files(root, names)
     kept = cache / "shards" / f"{_headers_key(root, names, rules)}.arrow"
     if kept.exists():
         return Manifest.open(kept, root=root)
@@ -185,6 +186,15 @@ def _from_headers(root: Path, rules: ShardRules, cache: Path) -> Manifest:
         return manifest.save(kept)
     except OSError:  # a read-only or full disk: the headers are read again next time
         return manifest
+
+
+def _refuse_no_files(root: Path, names: list[str]) -> None:
+    """Refuse what can't be opened: a pipe under a shard's name would be waited for for ever."""
+    for name in names:
+        if not _is_utf8(name):
+            raise DataError(f"the file name {os.fsencode(name)!r} in '{root}' is not valid UTF-8; rename the file.")
+        if _file_size(root / name) is None:
+            raise DataError(f"shard '{root / name}' is missing (a broken link?) or no regular file; remove it.")
 
 
 def _headers_key(root: Path, names: list[str], rules: ShardRules) -> str:
@@ -303,6 +313,6 @@ def _split_of(name: str, rules: ShardRules) -> str | None:
 def _file_size(path: Path) -> int | None:
     try:
         stat = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # a name with a null character
         return None
     return stat.st_size if S_ISREG(stat.st_mode) else None

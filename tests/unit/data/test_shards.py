@@ -184,6 +184,39 @@ def test_a_shard_that_shrank_or_is_a_pipe(packed):
         load(packed)
 
 
+@pytest.mark.parametrize(
+    ("plant", "words"),
+    [
+        (os.mkfifo, "no regular file"),
+        (lambda path: path.symlink_to("nowhere"), "broken link"),
+        (lambda path: web_shard(path.parent / os.fsdecode(b"\xff.tar")), "not valid UTF-8"),
+    ],
+)
+def test_shards_without_an_index_that_are_no_files(tmp_path, plant, words):
+    web_shard(tmp_path / "d/s.tar")
+    plant(tmp_path / "d/t.tar")
+    with pytest.raises(DataError, match=words):
+        load(tmp_path / "d")
+
+
+def test_any_damage_to_an_index_is_told(packed):
+    """Arrow trusts what it maps: unchecked, some of these end the process."""
+    data = (packed / INDEX_NAME).read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        hurt = bytearray(data)
+        for place in rng.integers(len(data), size=rng.integers(1, 6)):
+            hurt[place] = rng.choice([0, 255, 128, rng.integers(256)])
+        (packed / INDEX_NAME).unlink()
+        (packed / INDEX_NAME).write_bytes(hurt)
+        try:
+            manifest = load(packed)
+            assert len(manifest.content_hash) == 64
+            assert all(manifest.absolute_path(row) for row in range(len(manifest)))
+        except DataError as error:
+            assert str(packed) in str(error)
+
+
 def test_changed_headers_are_read_anew(tmp_path):
     web_shard(tmp_path / "d/s.tar")
     assert len(load(tmp_path / "d")) == 6
