@@ -14,7 +14,7 @@ _MOST = 3
 
 _MEND_FILES = "Store both classes alike: `veriscope align` gives them one format, size and compression."
 _MEND_UNMEASURED = (
-    "Whether a detector could cheat is open: add pictures, or audit a copy of the list with finer groups or without them."
+    "Whether a detector could cheat is open: add pictures; or audit a copy of the list with finer groups, or none."
 )
 _MEND_PIXELS = (
     "Look at real and fake pictures side by side: if their processing differs (size before, sharpening, colours), "

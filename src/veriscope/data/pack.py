@@ -17,6 +17,7 @@ from veriscope.data.decode import MAX_BYTES, read_file
 from veriscope.data.manifest import Manifest
 from veriscope.data.scan import IMAGE_SUFFIXES
 from veriscope.data.shards import INDEX_NAME
+from veriscope.data.tar import BLOCK
 from veriscope.errors import DataError, DecodeError
 from veriscope.files import whole_or_not_at_all
 from veriscope.progress import tracked
@@ -24,7 +25,6 @@ from veriscope.types import CLASS_NAMES
 
 SHARDS_NAME = "shards.json"
 FORMAT = "veriscope shards 1"
-_BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ def pack(manifest: Manifest, out: Path, *, shard_bytes: int, seed: int = 42) -> 
 
     """
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-        raise DataError(f"'{out}' is {'a link' if out.is_symlink() else 'not empty'}; name a new folder for the shards.")
+        state = "a link" if out.is_symlink() else "not empty"
+        raise DataError(f"'{out}' is {state}; name a new folder for the shards.")
     sizes = manifest.table["size_bytes"].to_numpy()
     if sizes.max(initial=0) > MAX_BYTES:
         path = manifest.absolute_path(int(sizes.argmax()))
@@ -128,7 +129,7 @@ def check_pack(folder: Path) -> list[str]:
 
 def _shards(manifest: Manifest, *, shard_bytes: int, seed: int) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
     """Yield (name, rows) of each shard: those of one split in random order, cut where the next would be too large."""
-    sizes = manifest.table["size_bytes"].to_numpy() + 4 * _BLOCK  # two headers, a JSON of one block, and filling
+    sizes = manifest.table["size_bytes"].to_numpy() + 4 * BLOCK  # two headers, a JSON of one block, and filling
     splits = manifest.splits
     for split in sorted(set(splits.tolist()), key=str):
         rows = np.random.default_rng(seed).permutation(np.flatnonzero(splits == split))
@@ -151,7 +152,7 @@ def _bytes(manifest: Manifest, row: int) -> bytes:
         raise DataError(f"'{path}' was listed and can't be read any more: {error.reason}.") from None
     if len(data) != listed:
         raise DataError(
-            f"'{path}' had {listed:,} bytes when it was listed and has {len(data):,} now; pack when nobody writes there."
+            f"'{path}' had {listed:,} bytes when it was listed and has {len(data):,} now; pack it when nobody writes."
         )
     return data
 
@@ -179,7 +180,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
     """Add a member, its header without date or owner; return where its bytes begin."""
     info = tarfile.TarInfo(name)
     info.size, info.mode = len(data), 0o644
-    offset = int(tar.offset) + _BLOCK
+    offset = int(tar.offset) + BLOCK
     tar.addfile(info, BytesIO(data))
     return offset
 

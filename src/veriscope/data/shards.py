@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import posixpath
+import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from stat import S_ISREG
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -22,9 +24,9 @@ from veriscope.data.manifest import Manifest
 from veriscope.data.names import refuse_one_class, split_table
 from veriscope.data.readers import label_numbers, split_names
 from veriscope.data.scan import IMAGE_SUFFIXES
-from veriscope.data.tar import Member, tar_members
+from veriscope.data.tar import BLOCK, Member, tar_members
 from veriscope.errors import DataError
-from veriscope.types import ClassName, Split
+from veriscope.types import CLASS_NAMES, ClassName, Split
 
 INDEX_NAME = "manifest.arrow"
 SHARD_SUFFIX = ".tar"
@@ -102,7 +104,7 @@ def open_index(root: Path) -> Manifest:
             raise DataError(f"shard '{root / name}' is shorter than '{file}' says. {advice}")
     columns = {name: table[name].combine_chunks() for name in table.column_names}
     # Through the front door: labels, splits, order and duplicates are checked as everybody's.
-    return Manifest.from_columns(
+    manifest = Manifest.from_columns(
         columns["path"],
         root=root,
         labels=found.labels,
@@ -114,6 +116,43 @@ def open_index(root: Path) -> Manifest:
         files=columns["file"],
         offsets=columns["offset"],
     )
+    order = np.lexsort((offsets, codes))
+    for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
+        _refuse_other_shard(found, rows, advice=advice)
+    return manifest
+
+
+def _refuse_other_shard(found: Manifest, rows: npt.NDArray[np.int64], *, advice: str) -> None:
+    """Refuse a shard that isn't the one the index was made with: its labels would go to other pictures.
+
+    Its first, middle and last picture are compared; all of them would be the whole tar's headers. `rows` are those of
+    the shard, by offset.
+    """
+    columns = ("file", "offset", "size_bytes", "path")
+    for row in {int(rows[place]) for place in (0, len(rows) // 2, -1)}:
+        name, offset, size, path = (found.table[column][row].as_py() for column in columns)
+        with (found.root / name).open("rb") as shard:
+            told = _told_of(shard, offset=offset, size=size)
+        if told.get("path") != path or told.get("label") != CLASS_NAMES[found.labels[row]]:
+            raise DataError(f"shard '{found.root / name}' is not the one that its index was made with. {advice}")
+
+
+def _told_of(shard: BinaryIO, *, offset: int, size: int) -> dict[str, object]:
+    """Return the JSON behind the member whose bytes begin at `offset`; empty where there is no such member."""
+    try:
+        if _header(shard, offset - BLOCK).size != size:
+            return {}
+        info = _header(shard, offset + -(-size // BLOCK) * BLOCK)
+        text = shard.read(info.size) if info.size <= MAX_JSON_BYTES else b""
+        told = json.loads(text)
+    except (tarfile.TarError, OSError, ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _header(shard: BinaryIO, place: int) -> tarfile.TarInfo:
+    shard.seek(place)
+    return tarfile.TarInfo.frombuf(shard.read(BLOCK), "utf-8", "surrogateescape")
 
 
 def shard_files(root: Path) -> list[str]:
