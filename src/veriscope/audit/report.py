@@ -100,7 +100,7 @@ def render(audit: Audit, content: Mapping[str, Any], *, pairs: Sequence[Pair]) -
         pairs=pairs,
         charts=telling_facts(audit, limit=MAX_HISTOGRAMS),
         tables=_tables(audit.integrity.counts),
-        problems=[(printable(path), reason) for path, reason in audit.integrity.problems[:MAX_LISTED]],
+        problems=[(printable(path), printable(reason)) for path, reason in audit.integrity.problems[:MAX_LISTED]],
         num_problems=len(audit.integrity.problems),
         class_map=CLASS_MAP_TEXT,
         facts=[(key.replace("_", " "), facts[key]) for key in (*_FACTS, "data hash", "audit hash")],
@@ -119,9 +119,15 @@ def _parts(checks: Sequence[Check]) -> list[tuple[str, list[Check]]]:
     """Return the checks by what they are about, the worst first."""
     parts: dict[str, list[Check]] = {}
     for check in sorted(checks, key=lambda check: _ORDER.index(check.status)):
-        parts.setdefault(check.name.partition(".")[0], []).append(check)
+        parts.setdefault(check.name.partition(".")[0], []).append(_shown(check))
     known = [name for name in _TITLES if name in parts]
     return [(_TITLES.get(name, name), parts[name]) for name in [*known, *(name for name in parts if name not in known)]]
+
+
+def _shown(check: Check) -> Check:
+    """Return the check with names of files and generators escaped: a mark in one must not turn the page's text round."""
+    examples = tuple(printable(path) for path in check.examples)
+    return check.model_copy(update={"name": printable(check.name), "text": printable(check.text), "examples": examples})
 
 
 def _urgent(checks: Sequence[Check]) -> list[tuple[Check, str | None]]:

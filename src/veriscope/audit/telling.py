@@ -6,6 +6,7 @@ from veriscope.audit.facts import CONTAINER_WORDS, PIXEL_WORDS, container_facts,
 from veriscope.audit.histograms import Histogram, histogram
 from veriscope.audit.run import Audit
 from veriscope.audit.shortcuts import Question
+from veriscope.errors import printable
 from veriscope.types import REAL
 
 _WORDS = {**CONTAINER_WORDS, **PIXEL_WORDS}
@@ -30,7 +31,7 @@ def telling_facts(audit: Audit, *, limit: int) -> list[Histogram]:
     for question, name in chosen[:limit]:
         column = columns[name]
         rows = _rows(audit, question)
-        title = _WORDS[name] + ("" if question.generator is None else f", {question.generator} against real")
+        title = _WORDS[name] + ("" if question.generator is None else f", {printable(question.generator)} against real")
         charts.append(histogram(title, column.values[rows], audit.data.manifest.labels[rows], levels=column.levels))
     return [chart for chart in charts if chart is not None]
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import posixpath
 import tarfile
 from collections.abc import Iterator
@@ -53,6 +54,8 @@ def pack(manifest: Manifest, out: Path, *, shard_bytes: int, seed: int = 42) -> 
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         state = "a link" if out.is_symlink() else "not empty"
         raise DataError(f"'{out}' is {state}; name a new folder for the shards.")
+    if os.fsencode(out).decode(errors="ignore") != os.fspath(out):
+        raise DataError(f"the folder name {os.fsencode(out)!r} is not valid UTF-8; name another.")
     sizes = manifest.table["size_bytes"].to_numpy()
     if sizes.max(initial=0) > MAX_BYTES:
         path = manifest.absolute_path(int(sizes.argmax()))

@@ -134,6 +134,8 @@ def test_a_file_that_changes_or_is_no_picture_stops_a_packing(tmp_path):
     (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DataError, match="is a link"):
         pack(scan_folder(root), tmp_path / "out", shard_bytes=10**6)
+    with pytest.raises(DataError, match="not valid UTF-8"):
+        pack(scan_folder(root), tmp_path / os.fsdecode(b"o\xff"), shard_bytes=10**6)
 
 
 def test_check_finds_what_changed(awkward, tmp_path):
