@@ -125,7 +125,7 @@ def _parts(checks: Sequence[Check]) -> list[tuple[str, list[Check]]]:
 
 
 def _shown(check: Check) -> Check:
-    """Return the check with names of files and generators escaped: a mark in one must not turn the page's text round."""
+    """Return the check with names of files and generators escaped: a mark in one could turn the page's text round."""
     examples = tuple(printable(path) for path in check.examples)
     return check.model_copy(update={"name": printable(check.name), "text": printable(check.text), "examples": examples})
 
