@@ -236,3 +236,17 @@ def test_a_place_that_is_not_utf_8_is_one_line(tmp_path: Path, data: Path, capsy
     said = capsys.readouterr().err
     assert "not valid UTF-8; rename" in said
     assert len(said) < 300
+
+
+def test_what_cannot_be_read_of_the_other_set_is_no_absence_of_copies(tmp_path: Path, data: Path) -> None:
+    other = write_dataset(tmp_path / "other", num_images=4, size_px=64)
+    assert "duplicates.against_unreadable" not in statuses(
+        audit(tmp_path, str(data), "--against", str(other), name="sound")[1]
+    )
+    for number, file in enumerate(sorted(other.rglob("*.jpg"))):
+        file.write_bytes(b"damaged %d" % number)
+        code, folder = audit(tmp_path, str(data), "--against", str(other), name=f"out{number}")
+        if number in (0, 7):
+            wanted = "stop" if number == 7 else "warn"
+            assert statuses(folder)["duplicates.against_unreadable"] == wanted
+    assert code == 1

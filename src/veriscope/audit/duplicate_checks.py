@@ -94,8 +94,7 @@ def _against_unread_check(found: Shared) -> Check:
     return Check(
         name="duplicates.against_unreadable",
         status="stop" if found.num_unread == found.num_other else "warn",
-        text=f"{found.num_unread:,} of {found.num_other:,} files of {found.name} can't be read: copies of them can't be "
-        "found",
+        text=f"{found.num_unread:,} of {found.num_other:,} files of {found.name} can't be read, so no copy is found",
         mend=f"bring sound copies of these files of {found.name}; an audit of it lists them",
         value=found.num_unread / found.num_other,
         warn_at=0,

@@ -21,17 +21,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from veriscope.data.manifest import Manifest
-from veriscope.data.names import refuse_one_class, split_table
+from veriscope.data.names import class_table, refuse_one_class, split_table
 from veriscope.data.readers import label_numbers, split_names
 from veriscope.data.scan import IMAGE_SUFFIXES
 from veriscope.data.tar import BLOCK, Member, tar_members
 from veriscope.errors import DataError
-from veriscope.types import CLASS_NAMES, ClassName, Split
+from veriscope.types import CLASS_NAMES, FAKE, REAL, ClassName, Split
 
 INDEX_NAME = "manifest.arrow"
 SHARD_SUFFIX = ".tar"
 MAX_JSON_BYTES = 1 << 16
-_CACHE_VERSION = 1  # raise it when the same headers give another manifest
+_CACHE_VERSION = 2  # raise it when the same headers give another manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +272,7 @@ def _add_shard(root: Path, name: str, rules: ShardRules, rows: _Rows) -> None:
             named = {"label": rules.label_column, "group": rules.group_column, "source": rules.source_column}
             for column, values in rows.words.items():
                 values.append(_text(shard, key, said, named.get(column) or column))
-            rows.words["label"][-1] = rows.words["label"][-1] or _text(shard, key, said, ".cls")
+            rows.words["label"][-1] = _one_label(shard, key, rows.words["label"][-1], said, rules)
             rows.words["split"][-1] = rows.words["split"][-1] or own_split
 
 
@@ -312,6 +312,21 @@ def _said(shard: Path, members: Mapping[str, Member], file: BinaryIO) -> dict[st
             raise DataError(f"shard '{shard}': '{member.name}' holds no object with names, as {{\"label\": \"fake\"}}.")
         said |= found
     return said
+
+
+def _one_label(shard: Path, key: str, label: str | None, said: Mapping[str, object], rules: ShardRules) -> str | None:
+    """Return the JSON's label, else that of `.cls`; two that differ are refused where nobody named the column."""
+    other = _text(shard, key, said, ".cls")
+    if label is None or other is None or rules.label_column is not None:
+        return label or other
+    known = {"0": REAL, "1": FAKE} | class_table(rules.class_map)
+    numbers = {known[word.casefold()] for word in (label, other) if word.casefold() in known}
+    if len(numbers) > 1:  # an unknown .cls may number classes of another kind
+        raise DataError(
+            f"shard '{shard}', key '{key}': its JSON says '{label}' and its .cls '{other}'; say which counts, as "
+            "data.label_column=label."
+        )
+    return label
 
 
 def _text(shard: Path, key: str, said: Mapping[str, object], name: str) -> str | None:

@@ -200,6 +200,17 @@ def test_shards_without_an_index_that_are_no_files(tmp_path, plant, words):
         load(tmp_path / "d")
 
 
+def test_two_labels_of_one_picture_that_differ_are_refused(tmp_path):
+    members = [("a.jpg", jpeg(0)), ("a.cls", b"0"), ("a.json", said(label="real"))]
+    members += [("b.jpg", jpeg(1)), ("b.cls", b"17"), ("b.json", said(label="fake"))]  # a class of another kind
+    write_tar(tmp_path / "d/s.tar", members)
+    assert load(tmp_path / "d").labels.tolist() == [0, 1]
+    write_tar(tmp_path / "d/s.tar", [*members, ("c.jpg", jpeg(2)), ("c.cls", b"0"), ("c.json", said(label="fake"))])
+    with pytest.raises(DataError, match=r"key 'c': its JSON says 'fake' and its \.cls '0'"):
+        load(tmp_path / "d")
+    assert load(tmp_path / "d", label_column="label").labels.tolist() == [0, 1, 1]
+
+
 def test_any_damage_to_an_index_is_told(packed):
     """Arrow trusts what it maps: unchecked, some of these end the process."""
     data = (packed / INDEX_NAME).read_bytes()
