@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tests.helpers.badfiles import encoded, picture, write_dataset
 
-from veriscope.audit.report import HTML_NAME, JSON_NAME, PAIRS_NAME, UNREADABLE_NAME
+from veriscope.audit.report import HTML_NAME, JSON_NAME, PAIRS_NAME, UNREADABLE_NAME, limit_text
 from veriscope.cli import main
 
 
@@ -54,6 +54,33 @@ def test_a_folder(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
     page = (folder / HTML_NAME).read_text(encoding="utf-8")
     assert "default-src 'none'" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_what_is_said_names_files_and_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_dataset(tmp_path / "split/train", num_images=48, size_px=64)
+    for name in ("real", "fake"):
+        (tmp_path / "split/test" / name).mkdir(parents=True)
+        for number in range(24, 48):
+            moved = f"{name}/{number:03}.jpg"
+            (tmp_path / "split/train" / moved).rename(tmp_path / "split/test" / moved)
+    (tmp_path / "split/test/fake/copy.jpg").write_bytes((tmp_path / "split/train/fake/000.jpg").read_bytes())
+    code, folder = audit(tmp_path, str(tmp_path / "split"))
+    assert code == 1
+    said = capsys.readouterr().out.splitlines()
+    stop = next(number for number, line in enumerate(said) if line.startswith("  stop  "))
+    assert said[stop : stop + 2] == [
+        "  stop  duplicates.exact_across_splits: 1 picture is in several splits: 1 in test and train",
+        "        such as test/fake/copy.jpg, train/fake/000.jpg",
+    ]
+    assert said[stop + 2].startswith("        -> Keep each in one split: remove its copies from the others (pairs.csv")
+    assert said[-1] == "beside it: pairs.csv, unreadable.csv, audit.json"
+    page = (folder / HTML_NAME).read_text(encoding="utf-8")
+    ids = ("verdict", "shortcuts", "duplicates", "checks", "provenance")  # verdict, why, and then everything
+    places = [page.index(f'id="{name}"') for name in ids]
+    assert places == sorted(places)
+    assert page.index('href="#duplicates"') < places[1]
+    assert limit_text(0.0, status="warn") == "warns above 0"
+    assert " (bytes)</h3>" in page
 
 
 def test_the_hash_is_of_what_decides_and_of_nothing_else(tmp_path: Path, data: Path) -> None:
