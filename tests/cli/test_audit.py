@@ -188,6 +188,8 @@ def test_class_names_of_the_user(tmp_path: Path) -> None:
             "Known: before_training, duplicates, integrity, on_stop, shortcuts.",
         ),
         (["{data}", "--set", "optim.lr=1"], "takes KEY=VALUE of data, audit and paths"),
+        (["{data}", "--set", "data.class_map={a:", "real}"], "quote what holds a space"),
+        (["{data}/real"], "expected the folders real and fake"),
         (["{data}", "--against", "{data}/nothing"], "is no folder"),
     ],
 )
@@ -198,6 +200,18 @@ def test_bad_input_ends_in_one_line_and_code_2(
     assert code == 2
     assert text in capsys.readouterr().err
     assert not folder.exists()
+
+
+def test_words_about_the_data_stand_behind_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_dataset(tmp_path / "pictures", classes=("camera", "diffusion"), size_px=64)
+    assert audit(tmp_path, str(root))[0] == 2
+    assert capsys.readouterr().err.endswith(
+        "data.class_map={camera: real, diffusion: fake}' (the quotes are for the shell). Say it behind --set.\n"
+    )
+    with pytest.raises(SystemExit):
+        main(["audit", str(root), "data.class_map={camera: real, diffusion: fake}"])
+    assert "unrecognized arguments" in (said := capsys.readouterr().err)
+    assert said.endswith("; KEY=VALUE stands behind --set\n")
 
 
 def test_a_folder_that_holds_something_is_refused(

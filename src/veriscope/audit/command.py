@@ -114,7 +114,8 @@ def _typed(said: str) -> str:
     key, equals, value = said.partition("=")
     if not equals or key_of(said).partition(".")[0] not in _SETTABLE or "." not in key:
         raise ConfigError(
-            f"--set {said}: it takes KEY=VALUE of data, audit and paths, as audit.shortcuts.warn_auroc=0.65"
+            f"--set {said}: it takes KEY=VALUE of data, audit and paths, as audit.shortcuts.warn_auroc=0.65; quote "
+            "what holds a space, as 'data.class_map={ai: fake}'"
         )
     # A path may hold what Hydra's grammar means otherwise.
     return word(key, Path(value).expanduser()) if key in _PATHS else said

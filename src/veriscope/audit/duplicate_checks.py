@@ -158,20 +158,22 @@ def _within_check(found: Duplicates, manifest: Manifest, config: DuplicatesConfi
     # A fake and the picture that it was made from are no repetition: near_across_classes asks for those.
     exact_codes, codes = (within_parts(codes, manifest.splits, manifest.labels) for codes in (found.exact, found.near))
     exact, everything = (len(own) - np.unique(own).size for own in (exact_codes, codes))
+    at = config.warn_within_share
     share = everything / max(len(manifest), 1)
+    # One warns where splits are still to be cut: they would part a picture and its copy, and the training stop.
+    status: Status = "warn" if exact and not manifest.has_splits else status_of(share, warn_at=at, stop_at=None)
+    harm = "copies make intervals too narrow" if manifest.has_splits else "a split would put copies on both sides"
     several = np.bincount(codes, minlength=1)[codes] > 1 if len(codes) else np.zeros(0, bool)
     return Check(
         name="duplicates.within_splits",
-        status=status_of(share, warn_at=config.warn_within_share, stop_at=None),
+        status=status,
         text=f"{_share(everything, len(manifest))} only repeat another of their split and class "
         f"({exact} of them exactly)"
         if everything
         else "no picture is there twice in a split and class",
-        mend="keep one of each (pairs.csv names them): copies make intervals too narrow"
-        if share >= config.warn_within_share and everything
-        else None,
+        mend=f"keep one of each (pairs.csv names them): {harm}" if status == "warn" else None,
         value=share,
-        warn_at=config.warn_within_share,
+        warn_at=at,
         count=everything,
         examples=_examples(codes, several, manifest, np.arange(len(codes)).astype(object)) if everything else (),
     )

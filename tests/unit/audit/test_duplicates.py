@@ -92,6 +92,19 @@ def test_copies_within_a_split_warn() -> None:
     )
 
 
+def test_an_exact_copy_warns_where_splits_are_still_to_be_cut() -> None:
+    many = [p for seed in range(10) for p in clean_pictures(seed=seed)]
+    pictures = [p._replace(path=f"{p.path}/{number}.png") for number, p in enumerate(many)]
+    copy = Picture("train/real/copy.png", encoded(scene(0)))
+    assert bad(checks_of([*pictures, copy])) == {}
+    assert bad(checks_of(pictures, splits=False)) == {}
+    found = checks_of([*pictures, copy], splits=False)
+    assert bad(found) == {"within_splits": "warn"}
+    assert found["within_splits"].mend == (
+        "keep one of each (pairs.csv names them): a split would put copies on both sides"
+    )
+
+
 def test_a_group_in_two_splits_stops() -> None:
     pictures = [p._replace(group="anna" if p.path.endswith("real/0.png") else p.path) for p in clean_pictures()]
     checks = checks_of(pictures)
