@@ -78,7 +78,7 @@ def test_what_is_said_names_files_and_what_to_do(tmp_path: Path, capsys: pytest.
     ids = ("verdict", "shortcuts", "duplicates", "checks", "provenance")  # verdict, why, and then everything
     places = [page.index(f'id="{name}"') for name in ids]
     assert places == sorted(places)
-    assert page.index('href="#duplicates"') < places[1]
+    assert page.index('class="see" href="#duplicates"') < places[1]
     assert limit_text(0.0, status="warn") == "warns above 0"
     assert " (bytes)</h3>" in page
 
