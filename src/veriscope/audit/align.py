@@ -22,6 +22,7 @@ from veriscope.audit.align_plan import AlignPlan, plan_alignment
 from veriscope.audit.align_text import Cost, Outcome, outcome_lines, plan_lines, summary_of
 from veriscope.config.named_data import data_title, named_data
 from veriscope.config.schema import DataConfig
+from veriscope.data.decode import read_file
 from veriscope.data.manifest import Manifest
 from veriscope.data.scan import scan_folder
 from veriscope.data.sources import load_manifest
@@ -182,12 +183,10 @@ def _made(job: Job, row: int) -> tuple[bytes, Done]:
     if treatment is None:
         raise ValueError(f"row {row} has no treatment")
     try:
-        source = job.manifest.absolute_path(row).read_bytes()
+        source = read_file(job.manifest.absolute_path(row))
         data, converted = align_picture(source, treatment, max_pixels=job.config.max_pixels)
     except DecodeError as error:
         return b"", Done(row, problem=error.reason)
-    except (FileNotFoundError, PermissionError) as error:
-        return b"", Done(row, problem=str(error.strerror).lower())
     return data, Done(row, len(data), hashlib.sha256(source).hexdigest(), converted)
 
 

@@ -2,6 +2,7 @@
 
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +11,9 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.JpegImagePlugin import get_sampling
 
-from veriscope.data.decode import FORMATS, decode_image
+from veriscope.data.decode import FORMATS, MAX_BYTES, decode_image, orientation, read_file
 from veriscope.data.jpeg import jpeg_quality
+from veriscope.data.places import slice_of
 from veriscope.errors import DecodeError
 from veriscope.evaluation.metrics import auroc
 from veriscope.types import FAKE, REAL
@@ -20,7 +22,6 @@ NO_JPEG = 101  # ranks a picture without JPEG history above every quality
 ALL_FAKES = "all"
 
 _SAMPLINGS = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
-_ORIENTATION_TAG = 0x0112
 
 
 class HeaderFacts(NamedTuple):
@@ -44,19 +45,25 @@ class HeaderFacts(NamedTuple):
 
 
 def header_facts(path: Path) -> HeaderFacts:
-    """Return what the file's header says; its pixels may still turn out damaged.
+    """Return what the header of a file, or of a slice (data.places), says; its pixels may still turn out damaged.
 
     Raises:
         DecodeError: the file can't be read, or is no picture.
 
     """
     try:
-        entry = path.stat()
-        if not stat.S_ISREG(entry.st_mode):  # a pipe would hang for ever
-            raise DecodeError(str(path), "not a regular file")
+        source: Path | BytesIO = path
+        if slice_of(path) is not None:
+            data = read_file(path)
+            source, size = BytesIO(data), len(data)
+        else:
+            entry = path.stat()
+            size = entry.st_size
+            if not stat.S_ISREG(entry.st_mode) or size > MAX_BYTES:  # a pipe would hang for ever
+                read_file(path)  # says why in its own words
         Image.init()  # else OPEN holds only what was met before: a PNG behind JPEGs would be unknown
-        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN] or None) as image:
-            return _facts(image, entry.st_size)
+        with Image.open(source, formats=[name for name in FORMATS if name in Image.OPEN] or None) as image:
+            return _facts(image, size)
     except DecodeError:
         raise
     except Exception:  # noqa: BLE001 - as in data.decode: PIL's plugins raise anything on hostile bytes
@@ -67,7 +74,7 @@ def header_facts(path: Path) -> HeaderFacts:
 def _facts(image: Image.Image, size_bytes: int) -> HeaderFacts:
     is_jpeg = image.format in ("JPEG", "MPO")
     tables = getattr(image, "quantization", None)
-    turned = image.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
+    turned = orientation(image) in (5, 6, 7, 8)
     width, height = image.size[::-1] if turned else image.size
     return HeaderFacts(
         format="JPEG" if is_jpeg else str(image.format),

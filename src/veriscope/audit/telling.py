@@ -6,6 +6,7 @@ from veriscope.audit.facts import CONTAINER_UNITS, CONTAINER_WORDS, PIXEL_WORDS,
 from veriscope.audit.histograms import Histogram, histogram
 from veriscope.audit.run import Audit
 from veriscope.audit.shortcuts import Question
+from veriscope.errors import printable
 from veriscope.types import REAL
 
 _WORDS = {**CONTAINER_WORDS, **PIXEL_WORDS}
@@ -31,7 +32,8 @@ def telling_facts(audit: Audit, *, limit: int) -> list[Histogram]:
         column = columns[name]
         rows = _rows(audit, question)
         unit = f" ({CONTAINER_UNITS[name]})" if name in CONTAINER_UNITS else ""
-        title = _WORDS[name] + unit + ("" if question.generator is None else f", {question.generator} against real")
+        against = "" if question.generator is None else f", {printable(question.generator)} against real"
+        title = _WORDS[name] + unit + against
         charts.append(histogram(title, column.values[rows], audit.data.manifest.labels[rows], levels=column.levels))
     return [chart for chart in charts if chart is not None]
 

@@ -70,7 +70,7 @@ def download(known: KnownSet, *, to: Path) -> Path:
 
 
 def check_download(known: KnownSet, *, to: Path) -> list[str]:
-    """Return one line for each file that is missing or not as it was downloaded; none: all are.
+    """Return one line for each file that is missing, not as it was downloaded, or was not downloaded; none: all are.
 
     Raises:
         DataError: there is no record of a download, or it is damaged.
@@ -95,7 +95,9 @@ def check_download(known: KnownSet, *, to: Path) -> list[str]:
             faults.append(f"{path}: missing")
         elif _facts(place.parent, place) != {"path": place.name, "bytes": size, "sha256": digest}:
             faults.append(f"{path}: other bytes than were downloaded")
-    return faults
+    top, known_paths = to / known.name, {path for path, _, _ in files}
+    found = sorted(place.relative_to(top).as_posix() for place in top.rglob("*") if not place.is_dir())
+    return [*faults, *(f"{path}: was not downloaded" for path in found if path not in known_paths)]
 
 
 def _fetch(known: KnownSet, waiting: Path, *, target: Path) -> Path:

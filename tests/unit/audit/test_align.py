@@ -17,8 +17,10 @@ from tests.helpers.planted import grainy, write_planted
 from veriscope.audit import align
 from veriscope.audit.align_facts import header_facts, separations
 from veriscope.cli import main
+from veriscope.data.pack import pack
 from veriscope.data.readers import read_manifest_file
 from veriscope.data.scan import scan_folder
+from veriscope.errors import DecodeError
 
 
 def hashes(folder):
@@ -267,3 +269,19 @@ def test_png_against_jpeg_alone(tmp_path):
     after = told_apart(tmp_path / "out")
     assert after["JPEG quality"]["all"] == after["format"]["all"] == 0.5
     assert after["byte size"]["all"] < 0.8
+
+
+def test_shards_are_aligned_as_the_folder_that_was_packed(planted, aligned, tmp_path):
+    pack(scan_folder(planted), tmp_path / "shards", shard_bytes=10**6)
+    assert main(["align", str(tmp_path / "shards"), str(tmp_path / "out"), "--set", f"paths.cache={tmp_path}/c"]) == 0
+    assert pictures(tmp_path / "out") == pictures(aligned)
+
+
+def test_a_file_that_is_too_large_for_memory_is_never_read(tmp_path):
+    root = write_planted(tmp_path / "data", num_images=3)
+    file = root / "real/000.jpg"
+    os.truncate(file, 1 << 40)  # a sound header and a terabyte of nothing
+    with pytest.raises(DecodeError, match="too large"):
+        header_facts(file)
+    assert main(["align", str(root), str(tmp_path / "out")]) == 1
+    assert len(scan_folder(tmp_path / "out")) == 8

@@ -279,15 +279,31 @@ def test_too_few_pictures_are_not_measured(num_fake: int, num_real: int) -> None
     labels = np.repeat([1, 0], [num_fake, num_real])
     sizes = 10_000 + 5_000 * labels
     check = checks(numbers(len(labels), 0, size_bytes=sizes), labels)["shortcuts.container"]
-    assert (check.status, check.value) == ("pass", None)
+    assert (check.status, check.value) == ("warn", None)  # nothing was found because nothing could be
     assert check.text.startswith("Not measured: ")
     assert "20 are needed" in check.text
+    assert check.mend is not None
 
 
 def test_too_few_groups_are_not_measured() -> None:
     labels = np.arange(200) % 2
     check = checks(numbers(200, 0), labels, groups=np.where(labels == 1, 0, np.arange(200)))["shortcuts.container"]
     assert check.text == "Not measured: fake pictures of 1 groups can't fill 5 folds."
+    assert check.status == "warn"
+    assert "groups" in str(check.mend)
+
+
+def test_a_small_generator_is_a_matter_of_class_size_alone() -> None:
+    """Of thirty small generators none is measured: that they are small is said once, not thirty times."""
+    labels = np.repeat([0, 1], 150)
+    generators = np.where(labels == 0, None, np.where(np.arange(300) < 290, "large", "small"))
+    groups = np.arange(300)
+    found = checks(numbers(300, 0), labels, generators=generators, groups=groups)
+    assert found["shortcuts.container.small"].text.startswith("Not measured: 10 fake pictures")
+    assert found["shortcuts.container.small"].status == "pass"
+    groups[150:290] = 1000  # enough pictures, and yet no answer
+    found = checks(numbers(300, 0), labels, generators=generators, groups=groups)
+    assert found["shortcuts.container.large"].status == "warn"
 
 
 def test_sixty_pictures_stop_only_where_they_hardly_overlap() -> None:

@@ -54,9 +54,11 @@ def test_a_download_is_found_by_its_name(tmp_path, inner):
     assert check_download(known, to=tmp_path) == []
     (tmp_path / "cifake/train/REAL/000.jpg").write_bytes(b"x")
     (tmp_path / "cifake/list.csv").unlink()
+    (tmp_path / known.name / "train/REAL/mine.jpg").write_bytes(b"added since")
     assert check_download(known, to=tmp_path) == [
         "list.csv: missing",
         "train/REAL/000.jpg: other bytes than were downloaded",
+        "train/REAL/mine.jpg: was not downloaded",
     ]
     with pytest.raises(DataError, match="there already"):
         download(known, to=tmp_path)
