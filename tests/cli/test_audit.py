@@ -39,6 +39,7 @@ def test_a_folder(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr().out
     assert said.startswith("pictures: 24 pictures (12 real, 12 fake), looked at in ")
     assert f"page: {folder / HTML_NAME}" in said
+    assert "  not measured  2: shortcuts.container, shortcuts.pixels\n" in said
     found = report(folder)
     assert found["status"] == "warn"  # so few pictures
     assert statuses(folder)["integrity.unreadable"] == "pass"
@@ -52,6 +53,7 @@ def test_a_folder(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
         "fake": 12,
     }
     page = (folder / HTML_NAME).read_text(encoding="utf-8")
+    assert "(2 of them not measured)." in page
     assert "default-src 'none'" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
 

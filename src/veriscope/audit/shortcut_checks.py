@@ -34,7 +34,8 @@ def _check(question: Question, config: ShortcutsConfig) -> Check:
     name = ".".join(filter(None, ("shortcuts", question.family, printable(question.generator or ""))))
     count = question.num_fake + question.num_real
     if question.not_measured:
-        return Check(name=name, status="pass", text=f"Not measured: {question.not_measured}.", count=count)
+        text = f"Not measured: {question.not_measured}."
+        return Check(name=name, status="pass", measured=False, text=text, count=count)
     warn_at = config.warn_pixels_auroc if pixels else config.warn_auroc
     stop_at = None if pixels or question.generator is not None else config.stop_auroc
     if not question.facts:
