@@ -77,10 +77,10 @@ def lines(audit: Audit) -> list[str]:
             if check.mend not in mends:  # what mends several is said once
                 shown.append(f"        {check.mend}")
             mends.add(check.mend)
-    for measured, word in ((True, "pass"), (False, "not measured")):
+    for measured, title in ((True, "pass"), (False, "not measured")):
         names = [check.name for check in audit.checks if check.status == "pass" and check.measured == measured]
         if names:
-            shown.append(f"  {word}  {len(names)}: {', '.join(names)}")
+            shown.append(f"  {title}  {len(names)}: {', '.join(names)}")
     if audit.left_out:
         shown.append(f"  not looked at: {', '.join(audit.left_out)}")
     return shown

@@ -238,9 +238,7 @@ def _score(facts: Facts, labels_NL: npt.NDArray[Any], folds: Codes) -> _Scored:
     return _Scored(table, np.stack(scores), np.stack(areas), np.stack(spreads), np.array(flipped, dtype=bool))
 
 
-def _figures(
-    scored: _Scored, labels: npt.NDArray[Any], groups: Codes | None, config: ShortcutsConfig
-) -> list[Figure]:
+def _figures(scored: _Scored, labels: npt.NDArray[Any], groups: Codes | None, config: ShortcutsConfig) -> list[Figure]:
     """Return the figure of the model and of each fact, of the rows that have it; none where those are too few."""
     figures: dict[int, Figure] = {}
     known = np.isfinite(scored.scores)

@@ -57,8 +57,8 @@ class ShortcutsConfig(Frozen):
             raise ValueError("shortcuts.warn_auroc is above shortcuts.stop_auroc")
         if self.max_p * (1 + self.num_permutations) < 1 - 1e-9:  # the least p-value there is
             raise ValueError(
-                f"shortcuts.max_p={self.max_p:g} can't be reached with {self.num_permutations} shortcuts.num_permutations:"
-                " nothing would ever be flagged"
+                f"shortcuts.max_p={self.max_p:g} can't be reached with {self.num_permutations} "
+                "shortcuts.num_permutations: nothing would ever be flagged"
             )
         return self
 

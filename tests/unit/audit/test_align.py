@@ -176,6 +176,34 @@ def test_unreadable_pictures_are_listed_and_left_out(tmp_path, capsys):
     assert "left out: real/" in capsys.readouterr().err
 
 
+def test_shards_give_what_their_folder_gives(planted, aligned, tmp_path):
+    assert main(["pack", str(planted), str(tmp_path / "shards"), "--set", f"paths.cache={tmp_path}"]) == 0
+    assert main(["align", str(tmp_path / "shards"), str(tmp_path / "out")]) == 0
+    assert pictures(tmp_path / "out") == pictures(aligned)
+    assert main(["align", str(tmp_path / "shards"), str(tmp_path / "shards" / "in")]) == 2
+
+
+def test_a_file_too_large_for_memory_is_left_out_unread(tmp_path):
+    data = write_planted(tmp_path / "data", num_images=3)
+    with (data / "real" / "000.jpg").open("ab") as file:
+        file.truncate(10 << 30)  # sparse: a sound header, and 10 GB behind it
+    assert main(["align", str(data), str(tmp_path / "out")]) == 1
+    (left_out,) = json.loads((tmp_path / "out/align.json").read_text())["left_out"]
+    assert left_out == {
+        "path": "real/000.jpg",
+        "reason": "too large: 10,737,418,240 bytes, the limit is 536,870,910",
+    }
+
+
+def test_the_limit_of_the_data_holds(tmp_path):
+    data = write_planted(tmp_path / "data", num_images=3)
+    grainy(200, 200, seed=9).save(data / "real" / "large.jpg")
+    assert main(["align", str(data), str(tmp_path / "out"), "--set", "data.max_pixels=20000"]) == 1
+    (left_out,) = json.loads((tmp_path / "out/align.json").read_text())["left_out"]
+    assert left_out["path"] == "real/large.jpg"
+    assert left_out["reason"] == "too large: 200 x 200 pixels, the limit is 20,000 in all"
+
+
 def test_a_list_with_splits_and_groups(tmp_path):
     write_planted(tmp_path / "data", num_images=4)
     lines = ["path,label,split,group,generator"]
