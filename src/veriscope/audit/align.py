@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from veriscope.data.manifest import Manifest
 from veriscope.data.scan import scan_folder
 from veriscope.data.sources import load_manifest
 from veriscope.errors import ConfigError, DataError, DecodeError
+from veriscope.processes import num_cores
 from veriscope.progress import say, tracked
 from veriscope.provenance import collect, source_commit
 from veriscope.types import CLASS_NAMES, FAKE
@@ -110,7 +110,7 @@ def prepare(arguments: argparse.Namespace) -> Job:
     manifest = load_manifest(config, paths_cache=paths.cache)
     out = Path(arguments.out).expanduser().absolute()
     refuse_overlap(out, manifest, is_folder=config.kind != "manifest")
-    num_workers = arguments.workers or _cores()
+    num_workers = arguments.workers or num_cores()
     files = list(manifest.absolute_paths())
     header = partial(_header, max_pixels=config.max_pixels)
     found = tracked(_in_order(header, files, num_workers), doing="reading headers", total=len(files))
@@ -267,7 +267,3 @@ def _in_order(work: Callable[[T], R], items: Sequence[T], num_workers: int) -> I
             yield from pool.map(work, items[start : start + _BATCH])  # a million at once would be a million futures
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
