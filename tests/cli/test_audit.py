@@ -207,7 +207,8 @@ def test_an_audit_starts_without_torch(tmp_path: Path, data: Path) -> None:
         "import sys\nfrom veriscope.cli import main\n"
         f"main(['audit', {str(data)!r}, '--output', {str(tmp_path / 'out')!r}, '--workers', '1',"
         f" '--set', 'paths.cache={tmp_path}'])\n"
-        "print([name for name in ('torch', 'pytorch_lightning', 'matplotlib', 'timm', 'cv2') if name in sys.modules])"
+        "heavy = ('torch', 'pytorch_lightning', 'matplotlib', 'sklearn', 'timm', 'cv2')\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -26,7 +26,6 @@ from veriscope.runs.crossval import resume_crossval
 from veriscope.runs.results import CROSSVAL_NAME
 from veriscope.runs.summary import summarise
 
-
 NO_AUDIT = "audit.before_training=off"
 
 
