@@ -145,7 +145,7 @@ def find_shortcuts(
     sound = order[np.asarray(pc.is_null(table["problem"]).to_numpy())[order]]
     rows = _without_copies(table, sound, labels)
     fakes, reals = (rows[np.asarray(labels)[rows] == label] for label in (FAKE, REAL))
-    names = np.array([name or NO_GENERATOR for name in generators], dtype=object)
+    names = maker_names(generators)
     known = sorted(set(names[fakes]))
     asked: list[tuple[str | None, Rows]] = [(None, fakes)]
     if len(known) > 1:
@@ -159,6 +159,11 @@ def find_shortcuts(
             found = _ask(family, generator, sample, config)
             questions += [] if found is None else [found]
     return Shortcuts(tuple(questions), left_out=len(order) - len(sound), seed=config.seed)
+
+
+def maker_names(generators: Sequence[str | None] | npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+    """Return what questions call the generator of each row, NO_GENERATOR where it is not known."""
+    return np.array([name or NO_GENERATOR for name in generators], dtype=object)
 
 
 class _Sample(NamedTuple):
