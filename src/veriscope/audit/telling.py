@@ -40,4 +40,5 @@ def _rows(audit: Audit, question: Question) -> np.ndarray:
     sound = np.asarray(audit.table["problem"].is_null().to_numpy())
     if question.generator is None:
         return sound
-    return sound & ((maker_names(manifest.generators) == question.generator) | (manifest.labels == REAL))
+    own = np.asarray(maker_names(manifest.generators) == question.generator)
+    return np.asarray(sound & (own | (manifest.labels == REAL)))
