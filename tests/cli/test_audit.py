@@ -40,6 +40,7 @@ def test_a_folder(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr().out
     assert said.startswith("pictures: 24 pictures (12 real, 12 fake), looked at in ")
     assert f"page: {folder / HTML_NAME}" in said
+    assert "  not measured: shortcuts.container, shortcuts.pixels\n" in said
     found = report(folder)
     assert found["status"] == "warn"  # so few pictures
     assert statuses(folder)["integrity.unreadable"] == "pass"
@@ -53,6 +54,7 @@ def test_a_folder(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
         "fake": 12,
     }
     page = (folder / HTML_NAME).read_text(encoding="utf-8")
+    assert "(2 of them not measured)." in page
     assert "default-src 'none'" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
 
@@ -247,7 +249,8 @@ def test_an_audit_starts_without_torch(tmp_path: Path, data: Path) -> None:
         "import sys\nfrom veriscope.cli import main\n"
         f"main(['audit', {str(data)!r}, '--output', {str(tmp_path / 'out')!r}, '--workers', '1',"
         f" '--set', 'paths.cache={tmp_path}'])\n"
-        "print([name for name in ('torch', 'pytorch_lightning', 'matplotlib', 'timm', 'cv2') if name in sys.modules])"
+        "heavy = ('torch', 'pytorch_lightning', 'matplotlib', 'sklearn', 'timm', 'cv2')\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -79,7 +79,9 @@ def sentences(audit: Audit) -> list[str]:
         "pass": "Nothing was found by which a detector could cheat.",
     }[audit.status]
     counts = ", ".join(f"{len(checks)} {status}" for status, checks in found.items() if checks)
-    rest = [f"{len(audit.checks)} checks: {counts}."]
+    unmeasured = sum(not check.measured for check in audit.checks)
+    aside = f" ({unmeasured} of them not measured)" if unmeasured else ""
+    rest = [f"{len(audit.checks)} checks: {counts}{aside}."]
     if audit.left_out:
         rest.append(f"Not looked at: {', '.join(audit.left_out)}.")
     return [lead, *rest]

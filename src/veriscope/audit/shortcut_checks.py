@@ -48,8 +48,8 @@ def _check(question: Question, config: ShortcutsConfig) -> Check:
         small = question.generator is not None and question.num_fake < config.min_pictures
         text = f"Not measured: {question.not_measured}."
         if small:
-            return Check(name=name, status="pass", text=text, count=count)
-        return Check(name=name, status="warn", text=text, mend=_MEND_UNMEASURED, count=count)
+            return Check(name=name, status="pass", measured=False, text=text, count=count)
+        return Check(name=name, status="warn", measured=False, text=text, mend=_MEND_UNMEASURED, count=count)
     warn_at = config.warn_pixels_auroc if pixels else config.warn_auroc
     stop_at = None if pixels or question.generator is not None else config.stop_auroc
     if not question.facts:
