@@ -1,7 +1,7 @@
 """What a method of explaining hands over."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +13,15 @@ Map = npt.NDArray[np.float32]
 class Evidence(NamedTuple):
     """What the places of each picture say: signed, in logits, above 0 for fake and below 0 for real.
 
-    `logits` (B,) is the answer that is explained. `heat` (B, h, w) lies on a grid of the method's own over the whole input of the
-    network, row 0 on top. `rest` (B,) is the part of the logit that no place accounts for; only Grad-CAM has one.
+    `logits` (B,) is the answer that is explained. `heat` (B, h, w) lies on a grid of the method's own over the whole
+    input of the network, row 0 on top. `rest` (B,) is the part of the logit that no place accounts for; only Grad-CAM
+    has one. `noise` is the evidence, after calibration, below which a place means little by that method.
     """
 
     logits: Map
     heat: Map
     rest: Map
+    noise: float
 
     @property
     def local(self) -> Map:
@@ -30,5 +32,6 @@ class Evidence(NamedTuple):
         return self.heat + self.rest[:, None, None]
 
 
+MethodName = Literal["grad_cam", "occlusion"]
 # A method: uint8 pictures (B, 3, H, W), fitted to the network's input, to their evidence.
 Method = Callable[[Pixels], Evidence]

@@ -11,9 +11,12 @@ from torch.nn import functional as F
 
 from veriscope.explain.evidence import Evidence, Pixels
 from veriscope.models.detector import Detector
-from veriscope.models.ensemble import AnyDetector, Ensemble
+from veriscope.models.ensemble import AnyDetector
 
 Which = int | Literal["all"]
+
+# A place that would turn even odds to 0.88 if the whole picture were like it.
+NOISE = 2.0
 
 
 def grad_cam(detector: AnyDetector, image_BCHW: Pixels, *, which: Which = -1, averaged: bool = False) -> Evidence:
@@ -52,7 +55,7 @@ def grad_cam(detector: AnyDetector, image_BCHW: Pixels, *, which: Which = -1, av
         ]
     logit_B, heat_BHW = (torch.stack(part).sum(dim=0) for part in zip(*parts, strict=True))
     rest_B = logit_B - heat_BHW.mean(dim=(1, 2))
-    return Evidence(*(part.cpu().numpy().astype(np.float32) for part in (logit_B, heat_BHW, rest_B)))
+    return Evidence(*(part.cpu().numpy().astype(np.float32) for part in (logit_B, heat_BHW, rest_B)), noise=NOISE)
 
 
 def _members(detector: AnyDetector) -> list[tuple[Detector, float]]:
@@ -60,7 +63,7 @@ def _members(detector: AnyDetector) -> list[tuple[Detector, float]]:
     if isinstance(detector, Detector):
         return [(detector, 1.0)]
     count = len(detector.temperatures)
-    members = cast(list[Detector], list(cast(Ensemble, detector).members))
+    members = cast(list[Detector], list(detector.members))
     return [(member, 1 / (t * count)) for member, t in zip(members, detector.temperatures, strict=True)]
 
 

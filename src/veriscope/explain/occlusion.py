@@ -10,6 +10,20 @@ from veriscope.explain.evidence import Evidence, Map, Pixels
 
 Logits = Callable[[Pixels], npt.NDArray[np.float32]]
 
+# On real pictures 3 of 100 hidden squares change the logit by more (benchmarks/explain.md).
+NOISE = 0.5
+
+
+def hidden(image_CHW: Pixels) -> Pixels:
+    """Return the picture blurred with a sigma of a sixteenth of its shorter side: the fill of a hidden square.
+
+    It keeps light and colour. Of the fills that were tried it changes real pictures least, beside what it takes from
+    fakes, and hardly ever makes one look more like a fake (benchmarks/explain.md).
+    """
+    sigma = min(image_CHW.shape[-2:]) / 16
+    blurred = Image.fromarray(image_CHW.transpose(1, 2, 0)).filter(ImageFilter.GaussianBlur(sigma))
+    return np.ascontiguousarray(np.asarray(blurred).transpose(2, 0, 1))
+
 
 def occlusion(
     logits_fn: Logits,
@@ -18,12 +32,13 @@ def occlusion(
     window_px: int | None = None,
     stride_px: int | None = None,
     batch_size: int = 32,
+    fill: Callable[[Pixels], Pixels] = hidden,
 ) -> Evidence:
     """Return by how much the logit falls when a square is hidden, for each pixel the mean of the squares over it.
 
     Zeiler & Fergus 2014, section 4.2. Above 0: what was hidden spoke for fake. It asks the model itself, and not its
     gradient, at the price of a pass for each square: ((size - window) / stride + 1)^2 of them, in batches, in memory
-    that doesn't grow with their number. A square is hidden by a strong blur of the picture: see `hidden`.
+    that doesn't grow with their number.
 
     Args:
         logits_fn: from uint8 pictures (B, 3, H, W) to logit_B.
@@ -31,6 +46,7 @@ def occlusion(
         window_px: side of the square (default: a seventh of the shorter side).
         stride_px: from square to square (default: half of the window); the last ones end with the picture.
         batch_size: pictures a pass.
+        fill: from a picture (3, H, W) to one as large, which hidden squares are taken from.
 
     Raises:
         ValueError: a window that is no part of the picture, or a stride that leaves pixels out.
@@ -42,24 +58,14 @@ def occlusion(
     if not 1 <= window <= min(height, width) or not 1 <= stride <= window:
         raise ValueError(f"a window of {window} px every {stride} px doesn't cover {height} x {width} px")
     if not len(image_BCHW):
-        return Evidence(*(np.zeros(shape, dtype=np.float32) for shape in (0, (0, height, width), 0)))
+        return Evidence(*(np.zeros(shape, dtype=np.float32) for shape in (0, (0, height, width), 0)), noise=NOISE)
     batches = range(0, len(image_BCHW), batch_size)
     logit_B = np.concatenate([logits_fn(image_BCHW[start : start + batch_size]) for start in batches])
     heats = [
-        _one(logits_fn, image_CHW, float(logit), window=window, stride=stride, batch_size=batch_size)
+        _one(logits_fn, image_CHW, float(logit), fill(image_CHW), window=window, stride=stride, batch_size=batch_size)
         for image_CHW, logit in zip(image_BCHW, logit_B, strict=True)
     ]
-    return Evidence(logit_B.astype(np.float32), np.stack(heats), np.zeros(len(heats), dtype=np.float32))
-
-
-def hidden(image_CHW: Pixels) -> Pixels:
-    """Return the picture blurred with a sigma of a sixteenth of its shorter side: the fill of a hidden square.
-
-    It keeps light and colour, so that a square of it has no more of an edge than need be.
-    """
-    sigma = min(image_CHW.shape[-2:]) / 16
-    blurred = Image.fromarray(image_CHW.transpose(1, 2, 0)).filter(ImageFilter.GaussianBlur(sigma))
-    return np.ascontiguousarray(np.asarray(blurred).transpose(2, 0, 1))
+    return Evidence(logit_B.astype(np.float32), np.stack(heats), np.zeros(len(heats), dtype=np.float32), noise=NOISE)
 
 
 def starts(length: int, *, window: int, stride: int) -> list[int]:
@@ -68,7 +74,9 @@ def starts(length: int, *, window: int, stride: int) -> list[int]:
     return found if found[-1] == length - window else [*found, length - window]
 
 
-def _one(logits_fn: Logits, image_CHW: Pixels, logit: float, *, window: int, stride: int, batch_size: int) -> Map:
+def _one(
+    logits_fn: Logits, image_CHW: Pixels, logit: float, fill_CHW: Pixels, *, window: int, stride: int, batch_size: int
+) -> Map:
     height, width = image_CHW.shape[-2:]
     places = [
         (slice(top, top + window), slice(left, left + window))
@@ -76,7 +84,7 @@ def _one(logits_fn: Logits, image_CHW: Pixels, logit: float, *, window: int, str
         for left in starts(width, window=window, stride=stride)
     ]
     fall_HW, count_HW = np.zeros((height, width)), np.zeros((height, width))
-    for batch, copies in _hide(image_CHW, places, batch_size=batch_size):
+    for batch, copies in _hide(image_CHW, places, fill_CHW, batch_size=batch_size):
         for (rows, columns), other in zip(batch, logits_fn(copies), strict=True):
             fall_HW[rows, columns] += logit - float(other)
             count_HW[rows, columns] += 1
@@ -84,10 +92,9 @@ def _one(logits_fn: Logits, image_CHW: Pixels, logit: float, *, window: int, str
 
 
 def _hide(
-    image_CHW: Pixels, places: list[tuple[slice, slice]], *, batch_size: int
+    image_CHW: Pixels, places: list[tuple[slice, slice]], fill_CHW: Pixels, *, batch_size: int
 ) -> Iterator[tuple[list[tuple[slice, slice]], Pixels]]:
     """Yield batches of places, and the picture with each of them hidden."""
-    fill_CHW = hidden(image_CHW)
     for start in range(0, len(places), batch_size):
         batch = places[start : start + batch_size]
         copies = np.repeat(image_CHW[None], len(batch), axis=0)

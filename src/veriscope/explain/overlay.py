@@ -48,10 +48,11 @@ def oklab_to_srgb(lab_N3: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
     ])  # fmt: skip
     linear = np.clip((lab_N3 @ to_lms.T) ** 3 @ to_rgb.T, 0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return (encoded * 255 + 0.5).astype(np.uint8)
+    rounded: npt.NDArray[np.uint8] = (encoded * 255 + 0.5).astype(np.uint8)
+    return rounded
 
 
-def overlay(image_HWC: Pixels, strength_HW: Map, *, target: ClassName) -> Pixels:
+def blend(image_HWC: Pixels, strength_HW: Map, *, target: ClassName) -> Pixels:
     """Return the picture in grey with the strength in colour upon it.
 
     Args:

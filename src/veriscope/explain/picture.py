@@ -8,13 +8,10 @@ from PIL import Image
 
 from veriscope.data.preprocess import fit_to_input, to_chw
 from veriscope.explain.evidence import Map, Method, Pixels
-from veriscope.explain.overlay import overlay as draw_overlay, side_by_side, to_png
+from veriscope.explain.overlay import blend, side_by_side, to_png
 from veriscope.explain.place import on_picture
 from veriscope.types import ClassName, InputSpec
 
-# What full colour stands for at least, in logits after calibration: odds times 7.4, from even odds to a score of 0.88.
-# A map that stays below has faint colours, whatever its highest place.
-LEAST_FULL_SCALE = 2.0
 MAX_VIEW_PX = 768  # longer side of what is drawn
 
 
@@ -23,15 +20,15 @@ class Explanation:
     """One picture's logit and the evidence for `target` in it.
 
     `evidence` (h, w): on the method's grid over the network's input, in logits, above 0 for `target`. `full_scale`: the
-    evidence that has full colour. `view` (H, W, 3): the picture, its longer side at most MAX_VIEW_PX. `strength` (H, W): of the
-    view's pixels, evidence / full_scale; below 0 against `target`, NaN where the network was not shown the picture.
+    evidence that has full colour. `view` (H, W, 3): the picture, its longer side at most MAX_VIEW_PX. `strength`
+    (H, W): of the view's pixels, evidence / full_scale; below 0 against `target`, NaN where the network was not shown
+    the picture.
     """
 
     logit: float
     target: ClassName
     evidence: Map
     full_scale: float
-    least_full_scale: float
     view: Pixels
     strength: Map
 
@@ -53,16 +50,18 @@ class Explanation:
     @property
     def sentence(self) -> str:
         """How strong it is, in words."""
+        whole = self.logit if self.target == "fake" else -self.logit
         if self.peak <= 0:
             return f"No place speaks for {self.target}."
         if self.is_weak:
-            return f"Little speaks for {self.target}: no place has more than {self.peak / self.full_scale:.0%} of full colour."
-        return f"The strongest place for {self.target} counts {self.peak:.1f} logits."
+            share = self.peak / self.full_scale
+            return f"Little speaks for {self.target}: no place has more than {share:.0%} of full colour."
+        return f"Strongest place for {self.target}: {self.peak:.1f} logits; the whole picture: {whole:.1f}."
 
     @cached_property
     def overlay(self) -> Pixels:
         """The view in grey with the heat upon it."""
-        return draw_overlay(self.view, self.strength, target=self.target)
+        return blend(self.view, self.strength, target=self.target)
 
     @property
     def overlay_png(self) -> bytes:
@@ -89,8 +88,8 @@ def explain_picture(
 ) -> Explanation:
     """Return what `method` says of one decoded picture.
 
-    Full colour stands for the strongest place of either sign, and for LEAST_FULL_SCALE at least: noise is not stretched
-    to full colour, and the little that speaks for one class stays faint beside the much that speaks for the other.
+    Full colour stands for the strongest place of either sign, and for the method's noise at least: noise is never
+    stretched to full colour, and the little that speaks for one class stays faint beside the much that speaks for the other.
 
     Args:
         image_HWC: RGB, uint8, as data.decode returns it.
@@ -105,8 +104,7 @@ def explain_picture(
     found = method(to_chw(fit_to_input(image_HWC, spec))[None])
     local_HW = found.local[0]
     evidence_HW = local_HW if target == "fake" else -local_HW
-    least = LEAST_FULL_SCALE * logit_unit
-    full_scale = max(float(np.abs(evidence_HW).max()), least)
+    full_scale = max(float(np.abs(evidence_HW).max()), found.noise * logit_unit)
     view_HWC = _view(image_HWC, max_side_px=max_view_px)
     heat_HW = on_picture(evidence_HW, spec, height=height, width=width, view=view_HWC.shape[:2])
     return Explanation(
@@ -114,7 +112,6 @@ def explain_picture(
         target=target,
         evidence=evidence_HW,
         full_scale=full_scale,
-        least_full_scale=least,
         view=view_HWC,
         strength=heat_HW / np.float32(full_scale),
     )
