@@ -55,7 +55,8 @@ def grad_cam(detector: AnyDetector, image_BCHW: Pixels, *, which: Which = -1, av
         ]
     logit_B, heat_BHW = (torch.stack(part).sum(dim=0) for part in zip(*parts, strict=True))
     rest_B = logit_B - heat_BHW.mean(dim=(1, 2))
-    return Evidence(*(part.cpu().numpy().astype(np.float32) for part in (logit_B, heat_BHW, rest_B)), noise=NOISE)
+    logits, heat, rest = (part.cpu().numpy().astype(np.float32) for part in (logit_B, heat_BHW, rest_B))
+    return Evidence(logits, heat, rest, noise=NOISE)
 
 
 def _members(detector: AnyDetector) -> list[tuple[Detector, float]]:

@@ -58,7 +58,8 @@ def occlusion(
     if not 1 <= window <= min(height, width) or not 1 <= stride <= window:
         raise ValueError(f"a window of {window} px every {stride} px doesn't cover {height} x {width} px")
     if not len(image_BCHW):
-        return Evidence(*(np.zeros(shape, dtype=np.float32) for shape in (0, (0, height, width), 0)), noise=NOISE)
+        none = np.zeros(0, dtype=np.float32)
+        return Evidence(none, np.zeros((0, height, width), dtype=np.float32), none, noise=NOISE)
     batches = range(0, len(image_BCHW), batch_size)
     logit_B = np.concatenate([logits_fn(image_BCHW[start : start + batch_size]) for start in batches])
     heats = [

@@ -89,7 +89,8 @@ def explain_picture(
     """Return what `method` says of one decoded picture.
 
     Full colour stands for the strongest place of either sign, and for the method's noise at least: noise is never
-    stretched to full colour, and the little that speaks for one class stays faint beside the much that speaks for the other.
+    stretched to full colour, and the little that speaks for one class stays faint beside the much that speaks for the
+    other.
 
     Args:
         image_HWC: RGB, uint8, as data.decode returns it.
