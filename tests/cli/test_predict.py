@@ -200,6 +200,16 @@ def test_help_and_version_import_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_what_judges_needs_no_torch_before_a_bundle_s_weights_are_loaded() -> None:
+    """A graph of ONNX is judged without torch; and a wrong path is said before its seconds of import."""
+    code = (
+        "import sys, veriscope.bundle, veriscope.predict.command\n"
+        "print([m for m in ('torch', 'timm', 'torchvision', 'pyarrow', 'sklearn', 'scipy') if m in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 @pytest.mark.slow
 def test_a_real_process_on_a_terminal_leaves_the_training_libraries_out(bundle: str, tmp_path: Path) -> None:
     write_pictures(tmp_path, 2)

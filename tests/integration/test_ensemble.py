@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from tests.integration.runs import ROOT, command
 
-from veriscope.bundle import Bundle, Scorer, load_bundle
+from veriscope.bundle import Bundle, load_bundle
 from veriscope.cli import main
 from veriscope.config.evaluate import EvaluateConfig
 from veriscope.config.schema import CrossvalConfig, RunConfig
@@ -47,7 +47,7 @@ def temperatures(folder: RunFolder) -> list[float]:
 
 
 def logits(bundle: Bundle, paths: list[Path]) -> np.ndarray:
-    scorer = Scorer(bundle, device="cpu", precision="fp32")
+    scorer = bundle.scorer(device="cpu", precision="fp32")
     return np.array([scored.logit for scored in scorer.score_paths(paths)])
 
 

@@ -109,7 +109,7 @@ def prepare(arguments: argparse.Namespace) -> Job:
     out = Path(arguments.out).expanduser().absolute()
     refuse_overlap(out, manifest, is_folder=config.kind != "manifest")
     num_workers = arguments.workers or _cores()
-    files = [manifest.absolute_path(row) for row in range(len(manifest))]
+    files = list(manifest.absolute_paths())
     found = tracked(_in_order(_header, files, num_workers), doing="reading headers", total=len(files))
     facts = list(found)
     plan = plan_alignment(

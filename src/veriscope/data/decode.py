@@ -27,6 +27,10 @@ STRIP_PIXELS = 1 << 22  # of a picture with transparency, composed at a time
 # A closed list: PIL's other plugins (EPS calls Ghostscript) only widen what a hostile file can reach.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
+IMAGE_SUFFIXES = frozenset(  # of files with these formats
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+)
+
 _REASONS = {
     errno.ENOENT: "no such file",
     errno.EISDIR: "is a directory",

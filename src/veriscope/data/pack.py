@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from veriscope.data.decode import IMAGE_SUFFIXES
 from veriscope.data.manifest import Manifest
 from veriscope.data.places import read_bytes
-from veriscope.data.scan import IMAGE_SUFFIXES
 from veriscope.data.shards import INDEX_NAME
 from veriscope.errors import DataError
 from veriscope.files import whole_or_not_at_all

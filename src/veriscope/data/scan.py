@@ -10,6 +10,7 @@ from stat import S_ISDIR
 
 import numpy as np
 
+from veriscope.data.decode import IMAGE_SUFFIXES
 from veriscope.data.manifest import Manifest
 from veriscope.data.names import USUAL_CLASSES, class_table, is_generator, split_table
 from veriscope.errors import DataError, nearest
@@ -17,9 +18,6 @@ from veriscope.types import CLASS_NAMES, REAL, ClassName, Split
 
 LOG = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")  # data.decode's
-)
 _REAL_SOUNDS = ("real", "nature", "original", "authentic", "genuine", "camera")
 _HIDDEN = ("__macosx", "thumbs.db", "desktop.ini")
 

@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from veriscope.data.decode import IMAGE_SUFFIXES
 from veriscope.data.manifest import Manifest
 from veriscope.data.names import refuse_one_class, split_table
 from veriscope.data.readers import label_numbers, split_names
-from veriscope.data.scan import IMAGE_SUFFIXES
 from veriscope.data.tar import Member, tar_members
 from veriscope.errors import DataError
 from veriscope.types import ClassName, Split

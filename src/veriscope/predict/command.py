@@ -9,7 +9,6 @@ from pathlib import Path
 from rich.console import Console
 
 from veriscope.bundle.bundle import Bundle, load_bundle
-from veriscope.bundle.scorer import Scorer
 from veriscope.errors import DataError, printable
 from veriscope.predict.images import collect_images, judge_images
 from veriscope.predict.output import Format, footer, open_output, write_verdicts
@@ -33,8 +32,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     band = None if arguments.no_unsure else terms.band(threshold)
     strange_from = None if arguments.no_unsure else _strange_from(bundle, asked=arguments.ood_threshold)
     paths, passed = collect_images(arguments.paths)
-    scorer = Scorer(
-        bundle,
+    scorer = bundle.scorer(
         device=arguments.device,
         precision=arguments.precision,
         batch_size=arguments.batch_size,

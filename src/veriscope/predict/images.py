@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from veriscope.bundle.scorer import Scored, Scorer
+from veriscope.data.decode import IMAGE_SUFFIXES
 from veriscope.data.places import slice_of
-from veriscope.data.scan import IMAGE_SUFFIXES
 from veriscope.errors import DataError
 from veriscope.models.ood import is_strange
 from veriscope.types import Threshold, UnsureBand, Verdict, name_verdict
