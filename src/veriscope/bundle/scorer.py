@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,13 @@ class _Row:
     facts: PictureFacts | None = None
 
 
+class InMemory(NamedTuple):
+    """A picture whose file's bytes are here already; `path` is what its answer carries."""
+
+    path: Path
+    data: bytes
+
+
 class Scorer:
     """Scores pictures with a network.
 
@@ -83,7 +90,7 @@ class Scorer:
 
     def score_paths(
         self,
-        paths: Iterable[Path],
+        paths: Iterable[Path | InMemory],
         *,
         transform: Transform | None = None,
         transform_for: Callable[[Path], Transform] | None = None,
@@ -92,7 +99,7 @@ class Scorer:
         """Yield one answer for each path, in their order, in constant memory.
 
         Args:
-            paths: files; may be a generator.
+            paths: files, or what they hold; may be a generator.
             transform: applied to the decoded uint8 picture (H, W, 3) before it is fitted to the input.
             transform_for: in its place where files are not all treated alike: path to transform.
             with_ood: False saves the out-of-distribution score where nobody reads it; `ood` is None then.
@@ -161,17 +168,17 @@ class Scorer:
                 vectors=tuple(vector_BD[own] for vector_BD in vectors) if self.keep_vectors else None,
             )
 
-    def _read_all(self, paths: Iterable[Path], choose: Callable[[Path], Transform | None]) -> Iterator[_Row]:
+    def _read_all(self, paths: Iterable[Path | InMemory], choose: Callable[[Path], Transform | None]) -> Iterator[_Row]:
         """Yield the decoded pictures in order; with threads at most three batches ahead."""
         if self.num_workers == 0:
             for path in paths:
-                yield self._read(path, choose(path))
+                yield self._read(path, choose)
             return
         ahead: deque[Future[_Row]] = deque()
         pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="decode")
         try:
             for path in paths:
-                ahead.append(pool.submit(self._read, path, choose(path)))
+                ahead.append(pool.submit(self._read, path, choose))
                 if len(ahead) >= 2 * self.batch_size + self.num_workers:
                     yield ahead.popleft().result()
             while ahead:
@@ -179,10 +186,12 @@ class Scorer:
         finally:  # also when the caller stops reading, or on Ctrl-C
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _read(self, path: Path, transform: Transform | None) -> _Row:
+    def _read(self, source: Path | InMemory, choose: Callable[[Path], Transform | None]) -> _Row:
+        path, stored = source if isinstance(source, InMemory) else (source, source)
         try:
-            decoded, facts = decode_with_facts(path, max_pixels=self.max_pixels)
+            decoded, facts = decode_with_facts(stored, max_pixels=self.max_pixels)
         except DecodeError as error:
             return _Row(path=path, pixels=None, error=error.reason)
+        transform = choose(path)
         image: Any = decoded if transform is None else transform(decoded)
         return _Row(path=path, pixels=self.prepare(image), error=None, facts=facts)

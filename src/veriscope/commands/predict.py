@@ -14,16 +14,51 @@ def add(commands: Commands) -> None:
         help="real or fake? for files and folders",
         description="Judge images: real, fake or unsure, with the calibrated probability of fake.",
         epilog="Exit code: 0 everything judged, if only as unsure; 1 some files without a verdict; 2 bad arguments, "
-        "bundle or path.",
+        "bundle or path; 3 a verdict that --fail-on names.",
     )
+    _add_inputs(parser)
+    _add_outputs(parser)
+    _add_terms(parser)
+    _add_speed(parser)
+    parser.set_defaults(run=_run)
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that a training run left at RUN/bundle")
     parser.add_argument(
-        "paths", type=Path, nargs="+", metavar="PATH", help="image file, or folder searched recursively for images"
+        "paths",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="image file; folder, searched recursively for images; pattern as 'a/**/*.png'; - for a picture that "
+        "standard input holds",
     )
+    parser.add_argument(
+        "--from-lists",
+        action="store_true",
+        help="the PATHs are lists that name files, one a line, or ended by null bytes (-: standard input is one)",
+    )
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="one JSON document instead of the table")
+    forms.add_argument("--jsonl", action="store_true", help="one line of JSON for each picture, as it is judged")
     forms.add_argument("--csv", action="store_true", help="CSV instead of the table")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of standard output")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with an --output FILE.csv or FILE.jsonl that was ended"
+    )
+    parser.add_argument(
+        "--fail-on",
+        action="append",
+        default=[],
+        choices=("fake", "unsure"),
+        help="exit code 3 where a picture got this verdict; may stand twice",
+    )
+
+
+def _add_terms(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold",
         metavar="val|default|0.xx",
@@ -40,6 +75,9 @@ def add(commands: Commands) -> None:
         "--ood-threshold", type=float, metavar="SHARE", help="stranger than this share of val: unsure (1: never)"
     )
     parser.add_argument("--no-unsure", action="store_true", help="call every picture real or fake, never unsure")
+
+
+def _add_speed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images a pass (default: 32)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
@@ -52,7 +90,6 @@ def add(commands: Commands) -> None:
         metavar="N",
         help="threads that decode (default: 4, or as many as there are cores)",
     )
-    parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:

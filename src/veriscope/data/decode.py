@@ -108,6 +108,8 @@ def opened(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Iterator[
     """
     if not data:
         raise DecodeError(name, "empty file (0 bytes)")
+    if len(data) > MAX_BYTES:
+        raise DecodeError(name, f"too large: more than {MAX_BYTES:,} bytes")
     try:
         if max_pixels > MAX_PIXELS:  # a person's wish; PIL would refuse on its own
             Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)

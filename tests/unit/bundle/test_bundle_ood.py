@@ -21,7 +21,7 @@ from veriscope.cli import main
 from veriscope.errors import BundleError
 from veriscope.models.ood import Ood, OutOfDistribution, read_ood
 from veriscope.models.ood_fit import fit_reference
-from veriscope.predict.images import to_verdict
+from veriscope.predict.judge import to_verdict
 from veriscope.runs.ensemble import lacks
 from veriscope.types import Calibration, Threshold, UnsureBand
 
