@@ -1,4 +1,4 @@
-"""Small videos made by PyAV, whose frames tell their number: number / 255 of full brightness, or a picture given."""
+"""Small videos made by PyAV, whose frames tell their number."""
 
 import io
 import struct
@@ -12,14 +12,18 @@ import numpy.typing as npt
 Pixels = npt.NDArray[np.uint8]
 
 
-def grey(number: int, *, size: tuple[int, int] = (64, 48)) -> Pixels:
-    """Return a flat picture as bright as its number says: 4 steps of grey for each, so that no codec mixes them up."""
-    return np.full((size[1], size[0], 3), min(20 + 4 * number, 255), dtype=np.uint8)
+def numbered(number: int, *, size: tuple[int, int] = (64, 48)) -> Pixels:
+    """Return a picture that tells a number below 256: eight columns, black for 0 and white for 1, high bit first."""
+    image_HWC = np.empty((size[1], size[0], 3), dtype=np.uint8)
+    for bit, columns in enumerate(np.array_split(np.arange(size[0]), 8)):
+        image_HWC[:, columns] = 225 if number >> (7 - bit) & 1 else 30
+    return image_HWC
 
 
 def number_of(image_HWC: Pixels) -> int:
-    """Return the number that `grey` drew."""
-    return round((float(image_HWC.mean()) - 20) / 4)
+    """Return the number that `numbered` drew, whatever a lossy codec did to it."""
+    bright = [float(part.mean()) > 128 for part in np.array_split(image_HWC, 8, axis=1)]
+    return int("".join(str(int(one)) for one in bright), 2)
 
 
 def make_clip(
@@ -55,7 +59,7 @@ def make_clip(
             stream.set_display_rotation(rotation[0], hflip=rotation[1], vflip=rotation[2])
         sound = output.add_stream("aac", rate=8000) if sound_s else None
         for number in range(num_frames):
-            image_HWC = grey(number, size=size) if picture is None else picture(number)
+            image_HWC = numbered(number, size=size) if picture is None else picture(number)
             frame = av.VideoFrame.from_ndarray(image_HWC, format="rgba" if image_HWC.shape[2] == 4 else "rgb24")
             frame.time_base = Fraction(1, ticks)
             frame.pts = number if times_s is None else round(ticks * times_s[number])

@@ -262,7 +262,10 @@ def sample_times(start_s: float, end_s: float, *, every_s: float, max_frames: in
 
 def can_read_videos() -> bool:
     """Return whether PyAV is installed."""
-    return find_spec("av") is not None
+    try:
+        return find_spec("av") is not None
+    except ModuleNotFoundError:  # of a finder that hides it
+        return False
 
 
 def clock_text(time_s: float) -> str:

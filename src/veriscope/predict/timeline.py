@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 from veriscope.data.video import clock_text
 from veriscope.errors import printable
 from veriscope.files import whole_or_not_at_all
+from veriscope.predict.judge import Judge
 from veriscope.predict.thumbnails import SMALL_PX, Small, Thumbnails
-from veriscope.predict.video import Bar
 from veriscope.types import FrameVerdict, VideoVerdict
 
 Draw = ImageDraw.ImageDraw
@@ -32,7 +32,7 @@ MARKS_UP_TO = 300  # frames; more would hide each other, and columns of lowest t
 STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 86400)
 
 
-def draw_timeline(verdict: VideoVerdict, *, bar: Bar, thumbnails: Thumbnails | None = None) -> Image.Image:
+def draw_timeline(verdict: VideoVerdict, *, judge: Judge, thumbnails: Thumbnails | None = None) -> Image.Image:
     """Return the picture, RGB: score over time with threshold, unsure band and suspicious stretches, and below it the
     frames of the highest and lowest scores.
 
@@ -48,14 +48,14 @@ def draw_timeline(verdict: VideoVerdict, *, bar: Bar, thumbnails: Thumbnails | N
     image = Image.new("RGB", (WIDTH, TOP + PLOT + 44 + strip), "white")
     draw = ImageDraw.Draw(image)
     axis = _Axis(verdict.start_s, max(verdict.end_s, judged[-1].time_s))
-    _write_title(draw, verdict, bar)
+    _write_title(draw, verdict, judge)
     for part in verdict.suspicious:
         _shade(draw, axis, part.start_s, part.end_s)
-    if bar.band is not None and bar.band.low < bar.band.high:
-        draw.rectangle((LEFT, axis.y(bar.band.high), WIDTH - RIGHT, axis.y(bar.band.low)), fill=BAND)
+    if judge.band is not None and judge.band.low < judge.band.high:
+        draw.rectangle((LEFT, axis.y(judge.band.high), WIDTH - RIGHT, axis.y(judge.band.low)), fill=BAND)
         for part in verdict.suspicious:
             _outline(draw, axis, part.start_s, part.end_s)
-    _draw_grid(draw, axis, bar)
+    _draw_grid(draw, axis, judge)
     if len(judged) <= MARKS_UP_TO:
         points = [(axis.x(frame.time_s), axis.y(frame.score or 0.0)) for frame in judged]
         for start, end in pairwise(points):
@@ -73,9 +73,9 @@ def draw_timeline(verdict: VideoVerdict, *, bar: Bar, thumbnails: Thumbnails | N
     return image
 
 
-def write_timeline(path: Path, verdict: VideoVerdict, *, bar: Bar, thumbnails: Thumbnails | None = None) -> None:
+def write_timeline(path: Path, verdict: VideoVerdict, *, judge: Judge, thumbnails: Thumbnails | None = None) -> None:
     """Write the picture as PNG, whole or not at all."""
-    image = draw_timeline(verdict, bar=bar, thumbnails=thumbnails)
+    image = draw_timeline(verdict, judge=judge, thumbnails=thumbnails)
     with whole_or_not_at_all(path) as temporary:
         image.save(temporary, format="PNG", optimize=True)
 
@@ -115,7 +115,7 @@ def _text(draw: Draw, at: tuple[float, float], text: str, *, size: int, anchor: 
     draw.text(at, plain, fill=fill, font=_font(size), anchor=anchor)
 
 
-def _write_title(draw: Draw, verdict: VideoVerdict, bar: Bar) -> None:
+def _write_title(draw: Draw, verdict: VideoVerdict, judge: Judge) -> None:
     judged = verdict.judged
     num_fake = sum(frame.label == "fake" for frame in judged)
     name = Path(verdict.path).name
@@ -124,7 +124,7 @@ def _write_title(draw: Draw, verdict: VideoVerdict, bar: Bar) -> None:
     word = {"fake": FAKE, "real": REAL}.get(verdict.label or "", INK)
     _text(draw, (LEFT, 24), f"{verdict.label}, score {score:.3f}", size=20, anchor="ls", fill=word)
     _text(draw, (WIDTH - RIGHT, 24), name, size=16, anchor="rs")
-    fake_from = bar.threshold.value if bar.band is None else max(bar.threshold.value, bar.band.high)
+    fake_from = judge.threshold.value if judge.band is None else max(judge.threshold.value, judge.band.high)
     told = f"{num_fake} of {len(judged)} frames look fake (score from {fake_from:.3g} on)"
     if verdict.unsure_because:
         told += f"; unsure: {verdict.unsure_because}"
@@ -144,7 +144,7 @@ def _outline(draw: Draw, axis: _Axis, start_s: float, end_s: float) -> None:
         draw.line(((edge, TOP), (edge, TOP + PLOT)), fill=FAKE, width=1)
 
 
-def _draw_grid(draw: Draw, axis: _Axis, bar: Bar) -> None:
+def _draw_grid(draw: Draw, axis: _Axis, judge: Judge) -> None:
     draw.rectangle((LEFT, TOP, WIDTH - RIGHT, TOP + PLOT), outline=FAINT)
     for score in (0.0, 0.5, 1.0):
         _text(draw, (LEFT - 8, axis.y(score)), f"{score:g}", size=13, anchor="rm")
@@ -152,7 +152,7 @@ def _draw_grid(draw: Draw, axis: _Axis, bar: Bar) -> None:
         x = axis.x(time_s)
         draw.line(((x, TOP + PLOT), (x, TOP + PLOT + 5)), fill=FAINT)
         _text(draw, (x, TOP + PLOT + 20), clock_text(time_s).removesuffix(".0"), size=13, anchor="ms")
-    y = axis.y(bar.threshold.value)
+    y = axis.y(judge.threshold.value)
     for x in range(LEFT, WIDTH - RIGHT, 10):  # dashed
         draw.line(((x, y), (min(x + 5, WIDTH - RIGHT), y)), fill=INK, width=1)
     for number, (colour, word) in enumerate(((FAKE, "fake"), (UNSURE, "unsure"), (REAL, "real"))):

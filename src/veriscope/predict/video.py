@@ -13,12 +13,13 @@ from itertools import groupby
 from pathlib import Path
 
 from veriscope.bundle.scorer import Scored, Scorer
+from veriscope.data.places import slice_of
 from veriscope.data.video import FRAMES_PER_SECOND, MAX_FRAMES, VIDEO_SUFFIXES, Frame, Pixels, clock_text, open_video
 from veriscope.errors import DecodeError
 from veriscope.predict.frames import middle, suspicious_stretches
-from veriscope.predict.images import to_verdict
+from veriscope.predict.judge import Judge
 from veriscope.predict.thumbnails import Thumbnails, thumbnail
-from veriscope.types import FrameVerdict, Threshold, UnsureBand, Verdict, VideoVerdict
+from veriscope.types import FrameVerdict, Verdict, VideoVerdict
 
 Crops = Callable[[Frame], Sequence[Pixels]]
 
@@ -28,7 +29,8 @@ class VideoRules:
     """How videos are looked at: `every_s` seconds one frame, at most `max_frames` spread evenly over the whole.
 
     `time_limit_s` bounds reading and decoding of one video; None: nothing does. `max_pixels` of a frame; None:
-    clip.MAX_FRAME_PIXELS. `threads` of the decoder, 0: as many as there are cores.
+    clip.MAX_FRAME_PIXELS. `threads` of the decoder, 0: as many as there are cores. `may_be_unsure` False: a part that
+    looks fake doesn't make a video unsure.
     """
 
     every_s: float = 1 / FRAMES_PER_SECOND
@@ -36,18 +38,6 @@ class VideoRules:
     time_limit_s: float | None = None
     max_pixels: int | None = None
     threads: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """What a score is measured by: threshold, unsure band, and `ood` from which a picture is strange (None: none is).
-
-    `may_be_unsure` False calls every video real or fake, whatever its parts look like.
-    """
-
-    threshold: Threshold
-    band: UnsureBand | None = None
-    strange_from: float | None = None
     may_be_unsure: bool = True
 
 
@@ -58,7 +48,7 @@ def whole_frame(frame: Frame) -> Sequence[Pixels]:
 
 def is_video(path: Path) -> bool:
     """Return whether a file is a video by its name."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
+    return path.suffix.lower() in VIDEO_SUFFIXES and slice_of(path) is None
 
 
 def judge_paths(
@@ -78,7 +68,7 @@ def judge_video(
     scorer: Scorer,
     source: Path | bytes,
     *,
-    bar: Bar,
+    judge: Judge,
     rules: VideoRules | None = None,
     crops: Crops = whole_frame,
     name: str | None = None,
@@ -87,9 +77,9 @@ def judge_video(
     """Return the verdict for a video; what can't be read has the label None and an error.
 
     Args:
-        scorer: of the bundle.
+        scorer: of the judge's bundle, with the judge's calibration.
         source: a file, or a file's bytes.
-        bar: what scores are measured by.
+        judge: what turns scores into verdicts.
         rules: how many frames are looked at.
         crops: what is judged of a frame; the highest score of its crops is the frame's, and none is no verdict on it.
         name: stands as `path` in the verdict; by default the file's.
@@ -107,9 +97,9 @@ def judge_video(
             source, max_pixels=rules.max_pixels, time_limit_s=rules.time_limit_s, threads=rules.threads
         ) as video:
             sampled = video.sample(every_s=rules.every_s, max_frames=rules.max_frames)
-            frames = tuple(_judge_frames(scorer, path, sampled, crops=crops, bar=bar, thumbnails=thumbnails))
+            frames = tuple(_judge_frames(scorer, path, sampled, crops=crops, judge=judge, thumbnails=thumbnails))
             return replace(
-                sum_up(frames, path=shown_as, bar=bar, calibrate=scorer.calibration.score, end_s=video.end_s),
+                sum_up(frames, path=shown_as, judge=judge, rules=rules, end_s=video.end_s),
                 num_asked=video.num_asked,
                 num_damaged=video.num_damaged,
                 length_s=video.facts.length_s,
@@ -118,29 +108,31 @@ def judge_video(
             )
     except DecodeError as error:
         return VideoVerdict(
-            path=shown_as, label=None, score=None, logit=None, threshold=bar.threshold.value, error=error.reason
+            path=shown_as, label=None, score=None, logit=None, threshold=judge.threshold.value, error=error.reason
         )
 
 
 def sum_up(
-    frames: Sequence[FrameVerdict], *, path: str, bar: Bar, calibrate: Callable[[float], float], end_s: float
+    frames: Sequence[FrameVerdict], *, path: str, judge: Judge, end_s: float, rules: VideoRules | None = None
 ) -> VideoVerdict:
     """Return the verdict on a video's frames, in the order of time: that of their middle, unsure for a suspicious part.
 
-    `calibrate` turns a logit into a score; the video ends at `end_s`.
+    The video ends at `end_s`.
     """
     judged = [frame for frame in frames if frame.logit is not None]
     parts = suspicious_stretches(frames, end_s=end_s)
     strange = [frame.ood for frame in judged if frame.ood is not None]
     if judged:
         logit = middle([frame.logit for frame in judged if frame.logit is not None])
-        scored = Scored(Path(path), logit, calibrate(logit), ood=middle(strange) if strange else None)
+        scored = Scored(
+            Path(path), logit, judge.terms.calibration.score(logit), ood=middle(strange) if strange else None
+        )
     else:
         why = next((frame.error for frame in frames if frame.error), "no frame")
         scored = Scored(Path(path), None, None, f"no frame could be judged: {why}")
-    whole = to_verdict(scored, threshold=bar.threshold, band=bar.band, strange_from=bar.strange_from)
+    whole = judge.verdict(scored)
     label, reasons = whole.label, [whole.unsure_because] if whole.unsure_because else []
-    if parts and bar.may_be_unsure and label in ("real", "unsure"):
+    if parts and (rules or VideoRules()).may_be_unsure and label in ("real", "unsure"):
         label = "unsure"
         longest = max(parts, key=lambda part: part.end_s - part.start_s)
         more = f", and {len(parts) - 1} more such parts" if len(parts) > 1 else ""
@@ -171,7 +163,7 @@ class _Waiting:
 
 
 def _judge_frames(
-    scorer: Scorer, path: Path, frames: Iterable[Frame], *, crops: Crops, bar: Bar, thumbnails: Thumbnails | None
+    scorer: Scorer, path: Path, frames: Iterable[Frame], *, crops: Crops, judge: Judge, thumbnails: Thumbnails | None
 ) -> Iterator[FrameVerdict]:
     """Yield the frames' verdicts in order; the network sees batches of crops across frames."""
     waiting: deque[_Waiting] = deque()
@@ -193,7 +185,7 @@ def _judge_frames(
 
     for scored in scorer.score_pixels(pictures()):
         yield from finished()  # frames without a crop
-        waiting[0].answers.append(_to_frame(scored, waiting[0].time_s, bar))
+        waiting[0].answers.append(_to_frame(scored, waiting[0].time_s, judge))
         yield from finished()
     yield from finished()
 
@@ -206,6 +198,6 @@ def _nothing(time_s: float) -> FrameVerdict:
     return FrameVerdict(time_s, None, None, None, error="nothing to judge in it")
 
 
-def _to_frame(scored: Scored, time_s: float, bar: Bar) -> FrameVerdict:
-    verdict = to_verdict(scored, threshold=bar.threshold, band=bar.band, strange_from=bar.strange_from)
+def _to_frame(scored: Scored, time_s: float, judge: Judge) -> FrameVerdict:
+    verdict = judge.verdict(scored)
     return FrameVerdict(time_s, verdict.label, verdict.score, verdict.logit, verdict.ood, verdict.error)
