@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import av
 import av.container
@@ -50,6 +50,19 @@ _MICROSECOND = 1e-6  # AV_TIME_BASE
 _NUM_FAILURES = 1000  # packets in a row that don't decode: the rest is taken as broken
 
 
+class Readable(Protocol):
+    """What PyAV needs of a file."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes; none at the end."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to a place, counted as io.IOBase.seek does."""
+
+    def tell(self) -> int:
+        """Return the place."""
+
+
 class Shown(NamedTuple):
     """A decoded frame and the second from which it is shown; a player's clock, which is 0 at the file's start."""
 
@@ -82,7 +95,7 @@ class Clip:
 
     """
 
-    def __init__(self, file: BinaryIO, *, name: str, max_pixels: int = MAX_FRAME_PIXELS, threads: int = 0) -> None:
+    def __init__(self, file: Readable, *, name: str, max_pixels: int = MAX_FRAME_PIXELS, threads: int = 0) -> None:
         self.name = name
         self.max_pixels = max_pixels
         self.num_failed_packets = 0
@@ -254,7 +267,7 @@ class Clip:
                     return
 
 
-def _open(file: BinaryIO, *, max_pixels: int) -> av.container.InputContainer:
+def _open(file: Readable, *, max_pixels: int) -> av.container.InputContainer:
     return av.open(
         file,
         "r",

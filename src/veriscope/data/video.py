@@ -4,11 +4,8 @@ A frame is chosen by the second at which a player shows it, never by its number:
 needs PyAV (`pip install 'veriscope[video]'`), which only data.clip knows.
 """
 
-import io
 import math
 import os
-import stat
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from veriscope.data.video_file import Clock, TimedFile, opened
 from veriscope.errors import DataError, DecodeError
 
 if TYPE_CHECKING:
@@ -61,7 +59,7 @@ class Video:
 
     """
 
-    def __init__(self, file: BinaryIO, *, name: str, max_pixels: int | None, threads: int, clock: "_Clock") -> None:
+    def __init__(self, file: TimedFile, *, name: str, max_pixels: int | None, threads: int, clock: Clock) -> None:
         self._file, self._name, self._max_pixels, self._threads = file, name, max_pixels, threads
         self._clock = clock
         self._clip = self._open()
@@ -83,10 +81,15 @@ class Video:
         self._clip.close()
 
     @property
+    def length_s(self) -> float | None:
+        """How long the file claims to be; None where it doesn't say."""
+        return self.facts.length_s
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of a verdict must know of this file, as far as it has been read."""
         found = []
-        length_s = self.facts.length_s
+        length_s = self.length_s
         if length_s is not None and self.end_s < length_s - max(LOST_S, 0.01 * length_s):
             found.append(f"its pictures end at {clock_text(self.end_s)}; the file claims {clock_text(length_s)}")
         if self.num_damaged:
@@ -132,13 +135,14 @@ class Video:
         frames = self._clip.frames()
         now: Shown | None = None
         coming = next(frames, None)
+        self._clock.check()
         for time_s in times:
             if coming is not None and self._pays(time_s, coming.time_s):
                 frames.close()  # type: ignore[attr-defined]
                 frames, now, coming = self._go_to(time_s)
             while coming is not None and coming.time_s <= time_s:
-                self._clock.check()
                 now, coming = coming, next(frames, None)
+                self._clock.check()
             shown = now or coming  # before the first frame a player shows the first
             if shown is not None:
                 yield shown
@@ -169,8 +173,8 @@ class Video:
 
         A header may claim anything, and a file that is cut off claims what it had.
         """
-        length_s = self.facts.length_s
-        start_s = next((start for start, _ in self._clip.packet_times()), None)
+        length_s = self.length_s
+        start_s = next((start for start, _ in self._until_limit()), None)
         if start_s is None:
             raise DecodeError(self._name, "no frame in it (0 frames)")
         if length_s is not None and self._clip.seek(max(length_s - 0.001, start_s)):
@@ -187,6 +191,7 @@ class Video:
         for times in self._clip.packet_times():
             self._clock.check()
             yield times
+        self._clock.check()  # else it would be a file that ends here
 
     def _start_again(self) -> None:
         self._clip.close()
@@ -196,7 +201,11 @@ class Video:
         from veriscope.data.clip import MAX_FRAME_PIXELS, Clip
 
         limit = MAX_FRAME_PIXELS if self._max_pixels is None else self._max_pixels
-        return Clip(self._file, name=self._name, max_pixels=limit, threads=self._threads)
+        try:
+            return Clip(self._file, name=self._name, max_pixels=limit, threads=self._threads)
+        except DecodeError:
+            self._clock.check()  # whose reason is the better one
+            raise
 
 
 @contextmanager
@@ -220,14 +229,30 @@ def open_video(
     if not can_read_videos():
         raise DataError(NEEDS)
     name = "<bytes>" if isinstance(source, bytes) else os.fspath(source)
-    clock = _Clock(name, time_limit_s)
-    with _opened(source, name) as file:
-        video = Video(_Timed(file, clock), name=name, max_pixels=max_pixels, threads=threads, clock=clock)  # type: ignore[arg-type]
-        clock.pause()
-        try:
-            yield video
-        finally:
-            video.close()
+    with (
+        opened(source, name) as file,
+        open_file(file, name=name, max_pixels=max_pixels, time_limit_s=time_limit_s, threads=threads) as video,
+    ):
+        yield video
+
+
+@contextmanager
+def open_file(
+    file: BinaryIO, *, name: str, max_pixels: int | None = None, time_limit_s: float | None = None, threads: int = 0
+) -> Iterator[Video]:
+    """Yield a video of a file that is open for reading and can be sought in; `name` stands in errors.
+
+    Raises:
+        DecodeError: as `open_video`.
+
+    """
+    clock = Clock(name, time_limit_s)
+    video = Video(TimedFile(file, clock), name=name, max_pixels=max_pixels, threads=threads, clock=clock)
+    clock.pause()
+    try:
+        yield video
+    finally:
+        video.close()
 
 
 def sample_frames(
@@ -275,69 +300,3 @@ def clock_text(time_s: float) -> str:
         return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
     tenths = round(max(time_s, 0.0) * 10)
     return f"{tenths // 600}:{tenths // 10 % 60:02}.{tenths % 10}"
-
-
-class _Clock:
-    """Counts the seconds of reading; over the limit, whatever asks it fails."""
-
-    def __init__(self, name: str, limit_s: float | None) -> None:
-        self._name, self._limit_s = name, limit_s
-        self._spent_s = 0.0
-        self._since: float | None = time.monotonic()
-
-    def pause(self) -> None:
-        if self._since is not None:
-            self._spent_s += time.monotonic() - self._since
-            self._since = None
-
-    def go_on(self) -> None:
-        if self._since is None:
-            self._since = time.monotonic()
-
-    def check(self) -> None:
-        if self._limit_s is None or self._since is None:
-            return
-        if self._spent_s + time.monotonic() - self._since > self._limit_s:
-            raise DecodeError(self._name, f"reading it took longer than {self._limit_s:g} s")
-
-
-class _Timed:
-    """A file for PyAV, which asks the clock at every reading. Without a name: FFmpeg would guess formats from it."""
-
-    def __init__(self, file: BinaryIO, clock: _Clock) -> None:
-        self._file, self._clock = file, clock
-
-    def read(self, size: int) -> bytes:
-        self._clock.check()
-        return self._file.read(size)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-
-@contextmanager
-def _opened(source: Path | bytes, name: str) -> Iterator[BinaryIO]:
-    if isinstance(source, bytes):
-        if not source:
-            raise DecodeError(name, "empty file (0 bytes)")
-        yield io.BytesIO(source)
-        return
-    try:
-        # Without waiting: a pipe under a video's name would hang for ever.
-        file = os.fdopen(os.open(source, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0)
-    except OSError as error:
-        raise DecodeError(name, (error.strerror or type(error).__name__).lower()) from None
-    except ValueError:
-        raise DecodeError(name, "the file name holds a null character") from None
-    with file:
-        found = os.fstat(file.fileno())
-        if stat.S_ISDIR(found.st_mode):
-            raise DecodeError(name, "is a directory")
-        if not stat.S_ISREG(found.st_mode):
-            raise DecodeError(name, "not a regular file")
-        if found.st_size == 0:
-            raise DecodeError(name, "empty file (0 bytes)")
-        yield file

@@ -15,6 +15,7 @@ from pathlib import Path
 from veriscope.bundle.scorer import Scored, Scorer
 from veriscope.data.places import slice_of
 from veriscope.data.video import FRAMES_PER_SECOND, MAX_FRAMES, VIDEO_SUFFIXES, Frame, Pixels, clock_text, open_video
+from veriscope.data.video_apart import open_video_apart
 from veriscope.errors import DecodeError
 from veriscope.predict.frames import middle, suspicious_stretches
 from veriscope.predict.judge import Judge
@@ -30,7 +31,8 @@ class VideoRules:
 
     `time_limit_s` bounds reading and decoding of one video; None: nothing does. `max_pixels` of a frame; None:
     clip.MAX_FRAME_PIXELS. `threads` of the decoder, 0: as many as there are cores. `may_be_unsure` False: a part that
-    looks fake doesn't make a video unsure.
+    looks fake doesn't make a video unsure. `apart` reads in another process (data.video_apart): for files that nobody
+    vouches for.
     """
 
     every_s: float = 1 / FRAMES_PER_SECOND
@@ -39,6 +41,7 @@ class VideoRules:
     max_pixels: int | None = None
     threads: int = 0
     may_be_unsure: bool = True
+    apart: bool = False
 
 
 def whole_frame(frame: Frame) -> Sequence[Pixels]:
@@ -93,7 +96,8 @@ def judge_video(
     path = Path("<bytes>") if isinstance(source, bytes) else source
     shown_as = str(path) if name is None else name
     try:
-        with open_video(
+        open_it = open_video_apart if rules.apart else open_video
+        with open_it(
             source, max_pixels=rules.max_pixels, time_limit_s=rules.time_limit_s, threads=rules.threads
         ) as video:
             sampled = video.sample(every_s=rules.every_s, max_frames=rules.max_frames)
@@ -102,7 +106,7 @@ def judge_video(
                 sum_up(frames, path=shown_as, judge=judge, rules=rules, end_s=video.end_s),
                 num_asked=video.num_asked,
                 num_damaged=video.num_damaged,
-                length_s=video.facts.length_s,
+                length_s=video.length_s,
                 start_s=video.start_s,
                 notes=video.notes,
             )

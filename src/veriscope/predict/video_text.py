@@ -46,9 +46,9 @@ def video_json(verdict: VideoVerdict) -> dict[str, Any]:
 def video_footer(*, every_s: float, max_frames: int) -> str:
     """Return what a reader must know beside the verdicts on videos."""
     return (
-        f"A video's score is that of the middle (median) of up to {max_frames} frames, {every_s:.4g} s or farther apart. "
-        "Threshold and calibration were chosen on single pictures, not on videos; neighbouring frames are alike, so that "
-        "many are hardly surer than one."
+        f"A video's score is that of the middle (median) of up to {max_frames} frames, {every_s:.4g} s or farther "
+        "apart. Threshold and calibration were chosen on single pictures, not on videos; neighbouring frames are "
+        "alike, so that many are hardly surer than one."
     )
 
 

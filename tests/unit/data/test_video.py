@@ -81,7 +81,7 @@ def test_times_are_a_players_clock() -> None:
     raw = make_clip(20, form="mpegts")
     with av.open(io.BytesIO(raw)) as container:
         assert container.start_time > 0, "a transport stream begins anywhere"
-    assert taken(raw, every_s=1) == [(0.5, 5), (1.5, 15)]
+    assert taken(raw, every_s=0.66) == [(0.2, 2), (0.7, 7), (1.2, 12), (1.7, 17)]
 
 
 def test_an_edit_list_leaves_out_what_it_cuts() -> None:

@@ -297,3 +297,10 @@ def test_thumbnails_keep_the_extremes_and_no_frame_twice() -> None:
     assert thumbnail(np.zeros((1080, 1920, 3), dtype=np.uint8)).shape == (90, 160, 3)
     assert thumbnail(np.zeros((5, 4000, 3), dtype=np.uint8)).shape == (1, 160, 3)
     assert math.isclose(VideoVerdict("a", None, None, None, 0.5).end_s, 0)
+
+
+def test_reading_apart_changes_no_verdict(planted: tuple[bytes, Judge], scorer: Scorer) -> None:
+    clip, judge = planted
+    rules = VideoRules(max_frames=20, threads=1)
+    here = judge_video(scorer, clip, judge=judge, rules=rules)
+    assert judge_video(scorer, clip, judge=judge, rules=replace(rules, apart=True)) == here
