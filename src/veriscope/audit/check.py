@@ -10,6 +10,8 @@ from veriscope.types import Frozen
 Status = Literal["pass", "warn", "stop"]
 _WORST: tuple[Status, ...] = ("pass", "warn", "stop")
 
+MEND_FILES = "Store both classes alike: `veriscope align` writes a copy in one format, size and compression."
+
 
 class Check(Frozen):
     """One question that was asked of the data, and its answer in plain words."""

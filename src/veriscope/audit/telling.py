@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from veriscope.audit.facts import CONTAINER_WORDS, PIXEL_WORDS, container_facts, picture_facts
+from veriscope.audit.facts import CONTAINER_UNITS, CONTAINER_WORDS, PIXEL_WORDS, container_facts, picture_facts
 from veriscope.audit.histograms import Histogram, histogram
 from veriscope.audit.run import Audit
 from veriscope.audit.shortcuts import Question
@@ -30,7 +30,8 @@ def telling_facts(audit: Audit, *, limit: int) -> list[Histogram]:
     for question, name in chosen[:limit]:
         column = columns[name]
         rows = _rows(audit, question)
-        title = _WORDS[name] + ("" if question.generator is None else f", {question.generator} against real")
+        unit = f" ({CONTAINER_UNITS[name]})" if name in CONTAINER_UNITS else ""
+        title = _WORDS[name] + unit + ("" if question.generator is None else f", {question.generator} against real")
         charts.append(histogram(title, column.values[rows], audit.data.manifest.labels[rows], levels=column.levels))
     return [chart for chart in charts if chart is not None]
 

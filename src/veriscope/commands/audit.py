@@ -17,7 +17,11 @@ def add(commands: Commands) -> None:
         epilog="Exit code: 0 the verdict is pass or warn; 1 it is stop; 2 bad input; 130 interrupted, what was looked "
         "at is kept.",
     )
-    parser.add_argument("data", metavar="DATA", help="folder, list of files (.csv, .parquet), or a file of conf/data")
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        help="folder (pictures, tar shards, save_to_disk), list of files (.csv, .parquet), or a file of conf/data",
+    )
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="of data, audit and paths, see above"
     )
@@ -38,9 +42,11 @@ or stop. What was found out about a file is kept by its content: the next audit 
   veriscope audit rvf10k                                  a file of conf/data
   veriscope audit DIR                                     your own folders, as for data=folder data.root=DIR
   veriscope audit LIST.csv --set data.root=DIR            a list of files
-  veriscope audit DIR --set data.class_map={camera: real}  what the folders mean; quote it for the shell
+  veriscope audit DIR --set 'data.class_map={camera: real, sd: fake}'   what the folders mean
   veriscope audit rvf10k --set audit.shortcuts.warn_auroc=0.65 paths.data=DIR
   veriscope audit rvf10k --against cifake                 copies between the two, too
+
+Then: veriscope align DIR OUT where files of the two classes differ; veriscope audit OUT.
 """
 
 

@@ -19,12 +19,12 @@ from veriscope.types import CLASS_NAMES, REAL, ClassName, Split
 LOG = logging.getLogger(__name__)
 
 _REAL_SOUNDS = ("real", "nature", "original", "authentic", "genuine", "camera")
-_HIDDEN = ("__macosx", "thumbs.db", "desktop.ini")
+_HIDDEN = ("__macosx", "thumbs.db", "desktop.ini", "align.json", "manifest.csv")  # the last two: veriscope align's
 
 
 @dataclass(slots=True)
 class _Rows:
-    """What a scan collects, one entry a file in every list."""
+    """What a scan collects, one entry a file in every list; `met`: casefolded names where classes were expected."""
 
     paths: list[str] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
@@ -33,6 +33,7 @@ class _Rows:
     sizes: list[int] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
     seen: dict[tuple[int, int], Path] = field(default_factory=dict)
+    met: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,9 @@ def scan_folder(
     else:
         _scan_classes("", folders, len(loose), None, rules, rows, both_classes=both_classes)
     _report(root, rows.ignored, len(loose))
+    unmet = [name for name in rules.class_map if name.casefold() not in rows.met]
+    if unmet:
+        LOG.warning("'%s': data.class_map names %s, but no class folder is called so", root, ", ".join(unmet))
     counts = Counter(rows.labels)
     if both_classes and len(counts) == 1:
         found, missing = CLASS_NAMES[next(iter(counts))], CLASS_NAMES[1 - next(iter(counts))]
@@ -115,6 +119,7 @@ def _scan_classes(
 ) -> None:
     """Add the class folders below root/parent, which holds `folders` and `num_loose` pictures of no class."""
     here = rules.root / parent
+    rows.met.update(name.casefold() for name in folders)
     known = [name for name in folders if name.casefold() in rules.classes]
     strange = [name for name in folders if name not in known and _holds_pictures(here / name)]
     if strange or not known:

@@ -105,10 +105,19 @@ def test_a_planted_fault_of_the_files_stops(kind: str) -> None:
     assert check.status == "stop", check.text
     assert "alone tells fake from real with AUROC 1.00" in check.text
     assert check.mend is not None
-    assert "veriscope align" in check.mend
+    assert ("how much detail" if kind == "byte size" else "Store both classes alike: `veriscope align`") in check.mend
     assert check.value is not None
     assert check.value >= CONFIG.stop_auroc
     assert set(check.examples) <= {f"{row:04}" for row in range(1, 2 * NUM_EACH, 2)}
+
+
+def test_smooth_fakes_are_small_files_however_they_are_stored() -> None:
+    check = checks(*planted("sharpness of the finest detail", share_of_fakes=1, share_of_real=0))["shortcuts.container"]
+    assert check.status == "stop"
+    assert check.text.startswith("Byte size alone tells fake from real with AUROC 1.00")
+    assert " bytes against " in check.text
+    assert check.mend is not None
+    assert "how much detail the pictures hold" in check.mend
 
 
 @pytest.mark.parametrize("kind", PIXELS)
