@@ -13,6 +13,7 @@ from veriscope.commands import (
     card,
     compare,
     download,
+    explain,
     matrix,
     pack,
     predict,
@@ -81,7 +82,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"veriscope {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (align, audit, card, compare, download, matrix, pack, predict, reproduce, summary, sweep, bench):
+    for command in (
+        align,
+        audit,
+        card,
+        compare,
+        download,
+        explain,
+        matrix,
+        pack,
+        predict,
+        reproduce,
+        summary,
+        sweep,
+        bench,
+    ):
         command.add(commands)
     return parser
 

@@ -18,7 +18,7 @@ def add(commands: Commands) -> None:
     )
     _add_inputs(parser)
     _add_outputs(parser)
-    _add_terms(parser)
+    add_terms(parser)
     _add_videos(parser)
     _add_speed(parser)
     parser.set_defaults(run=_run)
@@ -59,7 +59,8 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_terms(parser: argparse.ArgumentParser) -> None:
+def add_terms(parser: argparse.ArgumentParser) -> None:
+    """Add what turns scores into verdicts."""
     parser.add_argument(
         "--threshold",
         metavar="val|default|0.xx",
