@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,7 @@ def test_a_folder(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr().out
     assert said.startswith("pictures: 24 pictures (12 real, 12 fake), looked at in ")
     assert f"page: {folder / HTML_NAME}" in said
+    assert "  not measured: shortcuts.container, shortcuts.pixels\n" in said
     found = report(folder)
     assert found["status"] == "warn"  # so few pictures
     assert statuses(folder)["integrity.unreadable"] == "pass"
@@ -52,6 +54,7 @@ def test_a_folder(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
         "fake": 12,
     }
     page = (folder / HTML_NAME).read_text(encoding="utf-8")
+    assert "(2 of them not measured)." in page
     assert "default-src 'none'" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
 
@@ -246,7 +249,48 @@ def test_an_audit_starts_without_torch(tmp_path: Path, data: Path) -> None:
         "import sys\nfrom veriscope.cli import main\n"
         f"main(['audit', {str(data)!r}, '--output', {str(tmp_path / 'out')!r}, '--workers', '1',"
         f" '--set', 'paths.cache={tmp_path}'])\n"
-        "print([name for name in ('torch', 'pytorch_lightning', 'matplotlib', 'timm', 'cv2') if name in sys.modules])"
+        "heavy = ('torch', 'pytorch_lightning', 'matplotlib', 'sklearn', 'timm', 'cv2')\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_no_mark_in_a_name_turns_the_page_s_text_round(tmp_path: Path, data: Path) -> None:
+    """U+202E shows what follows it backwards: gpj.exe as exe.jpg."""
+    for label in ("real", "fake"):
+        for number in range(3):
+            file = data / label / f"{number:03d}.jpg"
+            (data / label / f"\u202e{number}gpj.jpg").write_bytes(file.read_bytes())
+            file.write_bytes(b"damaged")
+            (data / label / f"copy{number}\u202e.jpg").write_bytes((data / label / "009.jpg").read_bytes())
+    (data / "fake" / "gen\u202e").mkdir()
+    for number in range(4):
+        (data / f"fake/00{number + 5}.jpg").rename(data / f"fake/gen\u202e/{number}\u202e.jpg")
+    code, folder = audit(tmp_path, str(data))
+    assert code == 1
+    page = (folder / HTML_NAME).read_text(encoding="utf-8")
+    assert "\u202e" not in page
+    assert "\\u202e" in page
+
+
+def test_a_place_that_is_not_utf_8_is_one_line(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = data.rename(tmp_path / os.fsdecode(b"o\xff"))
+    assert audit(tmp_path, str(odd))[0] == 2
+    said = capsys.readouterr().err
+    assert "not valid UTF-8; rename" in said
+    assert len(said) < 300
+
+
+def test_what_cannot_be_read_of_the_other_set_is_no_absence_of_copies(tmp_path: Path, data: Path) -> None:
+    other = write_dataset(tmp_path / "other", num_images=4, size_px=64)
+    assert "duplicates.against_unreadable" not in statuses(
+        audit(tmp_path, str(data), "--against", str(other), name="sound")[1]
+    )
+    for number, file in enumerate(sorted(other.rglob("*.jpg"))):
+        file.write_bytes(b"damaged %d" % number)
+        code, folder = audit(tmp_path, str(data), "--against", str(other), name=f"out{number}")
+        if number in (0, 7):
+            wanted = "stop" if number == 7 else "warn"
+            assert statuses(folder)["duplicates.against_unreadable"] == wanted
+    assert code == 1

@@ -33,6 +33,7 @@ HOMES = {
     ),
     "optuna": ("runs/study.py",),
     "jinja2": ("evaluation/page.py", "predict/explain_page.py", "runs/matrix_page.py"),
+    "av": ("data/clip.py",),
     "fastapi": ("serving/",),
     "onnx": ("export/",),
 }

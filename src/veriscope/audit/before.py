@@ -1,7 +1,6 @@
 """The audit that training begins with: cheap by default, and a stop is a stop."""
 
 import json
-import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from veriscope.config.schema import RunConfig
 from veriscope.data.manifest import Manifest
 from veriscope.errors import DataError, RunError, printable
 from veriscope.files import write_text
+from veriscope.processes import num_cores
 from veriscope.progress import say
 
 # Keys of the data that say what is read: who audits anew has to say them, too.
@@ -44,7 +44,7 @@ def audit_before_training(config: RunConfig, manifest: Manifest, *, console: Con
         config=config.audit,
         depth="pixels" if wanted == "full" else "headers",
         cache=config.paths.cache,
-        workers=os.cpu_count() or 1,
+        workers=num_cores(),
         warn=lambda text: say(console, f"warning: {printable(text)}"),
         shown=config.trainer.progress,
     )

@@ -18,6 +18,7 @@ class Check(Frozen):
 
     name: str = Field(min_length=1, description="as `shortcuts.container`; the same in every audit")
     status: Status
+    measured: bool = Field(default=True, description="false: there was too little to tell anything by")
     text: str = Field(min_length=1, description="what was found, with figures")
     mend: str | None = Field(default=None, description="what to do about it; null where nothing has to be done")
     value: float | None = Field(default=None, description="the figure that decided")

@@ -82,10 +82,13 @@ def lines(audit: Audit) -> list[str]:
             if check.mend is not None and check.mend not in mends:  # what mends several is said once
                 shown.append(f"        -> {check.mend[0].upper()}{check.mend[1:]}")
             mends.add(check.mend)
-    passed = Counter(part_of(check) for check in audit.checks if check.status == "pass")
+    passed = Counter(part_of(check) for check in audit.checks if check.status == "pass" and check.measured)
     if passed:
         parts = ", ".join(f"{part.lower()} {count}" for part, count in passed.items())
         shown.append(f"  pass  {passed.total()} checks: {parts}")
+    unmeasured = [check.name for check in audit.checks if not check.measured and check.status == "pass"]
+    if unmeasured:
+        shown.append(f"  not measured: {', '.join(unmeasured)}")
     if audit.left_out:
         shown.append(f"  not looked at: {', '.join(audit.left_out)}")
     return shown

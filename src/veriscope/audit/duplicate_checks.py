@@ -69,6 +69,8 @@ def shared_checks(found: Shared, manifest: Manifest, other: Manifest, config: Du
             examples=_matches(found.exact, manifest, other),
         )
     ]
+    if found.num_unread:
+        checks.append(_against_unread_check(found))
     if not found.compared.any():
         return checks
     share = float(near.sum()) / size
@@ -88,6 +90,20 @@ def shared_checks(found: Shared, manifest: Manifest, other: Manifest, config: Du
         )
     )
     return checks
+
+
+def _against_unread_check(found: Shared) -> Check:
+    """Return that a part of the other data set was not compared; where that is all of it, nothing was asked."""
+    return Check(
+        name="duplicates.against_unreadable",
+        status="stop" if found.num_unread == found.num_other else "warn",
+        text=f"{found.num_unread:,} of {found.num_other:,} files of {found.name} can't be read, so no copy is found",
+        mend=f"bring sound copies of these files of {found.name}; an audit of it lists them",
+        value=found.num_unread / found.num_other,
+        warn_at=0,
+        stop_at=1,
+        count=found.num_unread,
+    )
 
 
 def _exact_check(what: str, codes: Rows, across: Bools, manifest: Manifest, values: npt.NDArray[Any]) -> Check:

@@ -56,7 +56,7 @@ def check_integrity(manifest: Manifest, table: pa.Table, *, config: IntegrityCon
     formats = np.array(table["format"].to_pylist(), dtype=object)
     labels = manifest.labels
     checks = (
-        _unreadable(problems, num_files=len(manifest), config=config),
+        _unreadable(problems, table, labels, config=config),
         _gap_check("formats", "file format", formats, labels, table, config, mend=MEND_FILES),
         _gap_check("modes", "kind of colours", kinds, labels, table, config, mend=_MEND_MODES),
         _lossy(table),
@@ -76,17 +76,25 @@ def check_integrity(manifest: Manifest, table: pa.Table, *, config: IntegrityCon
     return Integrity(checks, tuple(problems), {name: found for name, found in counts.items() if found})
 
 
-def _unreadable(problems: Sequence[tuple[str, str]], *, num_files: int, config: IntegrityConfig) -> Check:
-    share = len(problems) / max(num_files, 1)
-    name = "integrity.unreadable"
+def _unreadable(
+    problems: Sequence[tuple[str, str]], table: pa.Table, labels: npt.NDArray[np.int8], *, config: IntegrityConfig
+) -> Check:
+    """Return whether all files can be read; what decides is the class that is worst off: it may be a small one."""
+    name, num_files = "integrity.unreadable", len(labels)
     if not problems:
         return Check(name=name, status="pass", text=f"all {num_files:,} files can be read", value=0.0)
+    bad = np.array(table["problem"].is_valid().to_numpy(), dtype=bool)
+    shares = [float(bad[labels == label].mean()) if (labels == label).any() else 0.0 for label in (REAL, FAKE)]
+    share = max(shares)
+    of = "" if min(shares) == share or num_files in np.bincount(labels) else (
+        " of the fakes" if share == shares[FAKE] else " of the real ones"
+    )  # fmt: skip
     reasons = Counter(_general(text) for _, text in problems)
     listed = "; ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(5))
     return Check(
         name=name,
         status="stop" if share >= config.stop_unreadable and share > 0 else "warn",
-        text=f"{len(problems):,} of {num_files:,} files can't be read ({share:.2%}): {listed}".replace("%)", " %)"),
+        text=f"{len(problems):,} of {num_files:,} files can't be read ({_percent(share)}{of}): {listed}",
         mend="bring sound copies of the files in unreadable.csv, or take them out of the data",
         value=share,
         stop_at=config.stop_unreadable,

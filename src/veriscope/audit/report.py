@@ -79,7 +79,9 @@ def sentences(audit: Audit) -> list[str]:
         "pass": "Nothing was found by which a detector could cheat.",
     }[audit.status]
     counts = ", ".join(f"{len(checks)} {status}" for status, checks in found.items() if checks)
-    rest = [f"{len(audit.checks)} checks: {counts}."]
+    unmeasured = sum(not check.measured for check in audit.checks)
+    aside = f" ({unmeasured} of them not measured)" if unmeasured else ""
+    rest = [f"{len(audit.checks)} checks: {counts}{aside}."]
     if audit.left_out:
         rest.append(f"Not looked at: {', '.join(audit.left_out)}.")
     return [lead, *rest]
@@ -101,7 +103,7 @@ def render(audit: Audit, content: Mapping[str, Any], *, pairs: Sequence[Pair]) -
         likeness=audit.config.duplicates.likeness,
         charts=telling_facts(audit, limit=MAX_HISTOGRAMS),
         tables=_tables(audit.integrity.counts),
-        problems=[(printable(path), reason) for path, reason in audit.integrity.problems[:MAX_LISTED]],
+        problems=[(printable(path), printable(reason)) for path, reason in audit.integrity.problems[:MAX_LISTED]],
         num_problems=len(audit.integrity.problems),
         class_map=CLASS_MAP_TEXT,
         facts=[(key.replace("_", " "), facts[key]) for key in (*_FACTS, "data hash", "audit hash")],
@@ -132,8 +134,14 @@ def _parts(checks: Sequence[Check]) -> list[tuple[str, list[Check]]]:
     """Return the checks by what they are about, the worst first."""
     parts: dict[str, list[Check]] = {title: [] for title in _TITLES.values()}
     for check in sorted(checks, key=lambda check: _ORDER.index(check.status)):
-        parts.setdefault(part_of(check), []).append(check)
+        parts.setdefault(part_of(check), []).append(_shown(check))
     return [(title, found) for title, found in parts.items() if found]
+
+
+def _shown(check: Check) -> Check:
+    """Return the check with names of files and generators escaped: a mark in one could turn the page's text round."""
+    examples = tuple(printable(path) for path in check.examples)
+    return check.model_copy(update={"name": printable(check.name), "text": printable(check.text), "examples": examples})
 
 
 def _urgent(checks: Sequence[Check]) -> list[tuple[Check, str | None]]:

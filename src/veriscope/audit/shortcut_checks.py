@@ -20,6 +20,9 @@ _MEND_DETAIL = (
 )
 _AMOUNTS = ("size_bytes", "bits_per_pixel")  # that follow from what is in a picture, however it is stored
 _ALIKE = 0.6  # a fact of the storage whose AUROC may lie below it is no reason to store anew
+_MEND_UNMEASURED = (
+    "Whether a detector could cheat is open: add pictures; or audit a copy of the list with finer groups, or none."
+)
 _MEND_PIXELS = (
     "Look at real and fake pictures side by side: if their processing differs (size before, sharpening, colours), "
     "process them alike; if it is what they show, a detector may rightly use it."
@@ -41,7 +44,12 @@ def _check(question: Question, config: ShortcutsConfig) -> Check:
     name = ".".join(filter(None, ("shortcuts", question.family, printable(question.generator or ""))))
     count = question.num_fake + question.num_real
     if question.not_measured:
-        return Check(name=name, status="pass", text=f"Not measured: {question.not_measured}.", count=count)
+        # Nothing was found because nothing could be: no reason to pass. That a generator is small, class_size says.
+        small = question.generator is not None and question.num_fake < config.min_pictures
+        text = f"Not measured: {question.not_measured}."
+        if small:
+            return Check(name=name, status="pass", measured=False, text=text, count=count)
+        return Check(name=name, status="warn", measured=False, text=text, mend=_MEND_UNMEASURED, count=count)
     warn_at = config.warn_pixels_auroc if pixels else config.warn_auroc
     stop_at = None if pixels or question.generator is not None else config.stop_auroc
     if not question.facts:

@@ -1,10 +1,10 @@
 """`veriscope audit`: could a detector cheat on this data set?"""
 
 import argparse
-import os
 from pathlib import Path
 
 from veriscope.commands.arguments import Commands, positive
+from veriscope.processes import num_cores
 
 
 def add(commands: Commands) -> None:
@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--quick", action="store_true", help="names, sizes, headers and file hashes only")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="else a dated one under runs/audits")
     parser.add_argument(
-        "--workers", type=positive, default=_cores(), metavar="N", help="processes (default: the cores)"
+        "--workers", type=positive, default=num_cores(), metavar="N", help="processes (default: the cores)"
     )
     parser.set_defaults(run=_run)
 
@@ -48,10 +48,6 @@ or stop. What was found out about a file is kept by its content: the next audit 
 
 Then: veriscope align DIR OUT where files of the two classes differ; veriscope audit OUT.
 """
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _run(arguments: argparse.Namespace) -> int:
