@@ -11,13 +11,22 @@ from veriscope.errors import printable
 T = TypeVar("T")
 
 
-def tracked(items: Iterable[T], *, doing: str, total: int, shown: bool = True) -> Iterator[T]:
-    """Yield `items`; meanwhile standard error shows how many of `total` are through and for how long it will go on.
+def tracked(
+    items: Iterable[T],
+    *,
+    doing: str,
+    total: int,
+    shown: bool = True,
+    done: int = 0,
+    console: Console | None = None,
+) -> Iterator[T]:
+    """Yield `items`; meanwhile a bar shows how many of `total` are through and for how long it will go on.
 
-    Where standard error is no terminal, or `shown` is False, there is no bar. It goes when the last item is through,
-    before the caller prints what came of them.
+    It stands on `console`, standard error where there is none; `done` were through before. Where that is no terminal,
+    or `shown` is False, there is no bar. It goes when the last item is through, before the caller prints what came of
+    them.
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True) if console is None else console
     bar = Progress(
         TextColumn(doing),
         BarColumn(),
@@ -28,7 +37,7 @@ def tracked(items: Iterable[T], *, doing: str, total: int, shown: bool = True) -
         disable=not (shown and console.is_terminal),
     )
     with bar:
-        yield from bar.track(items, total=total)
+        yield from bar.track(items, total=total, completed=done)
 
 
 def say(console: Console, text: str) -> None:

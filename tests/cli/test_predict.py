@@ -15,7 +15,9 @@ import pytest
 from tests.helpers.bundles import tiny_bundle, write_pictures
 from tests.helpers.copied import scene
 
+from veriscope.bundle import load_bundle
 from veriscope.cli import main
+from veriscope.predict.judge import Judge
 from veriscope.types import UnsureBand
 
 HEAVY = ("pytorch_lightning", "lightning", "hydra", "omegaconf", "wandb", "albumentations")
@@ -130,7 +132,100 @@ def test_output_file(bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == ""
     assert len(json.loads(out.read_text())["verdicts"]) == 2
     assert main(["predict", bundle, str(tmp_path / "in"), "--output", str(tmp_path / "x.docx")]) == 2
-    assert "take --json or --csv" in capsys.readouterr().err
+    assert "take --json, --jsonl or --csv" in capsys.readouterr().err
+
+
+def test_standard_input_holds_a_picture_or_a_list(bundle: str, tmp_path: Path) -> None:
+    paths = write_pictures(tmp_path, 2)
+    command = [sys.executable, "-m", "veriscope.cli", "predict", bundle, "--jsonl", "--batch-size", "1"]
+    plain = subprocess.run([*command, *paths], capture_output=True, check=True).stdout.splitlines()
+    piped = subprocess.run([*command, "-"], input=paths[1].read_bytes(), capture_output=True, check=True)
+    assert {**json.loads(piped.stdout), "path": str(paths[1])} == json.loads(plain[1])
+    names = "\0".join(map(str, paths)).encode()
+    listed = subprocess.run([*command, "--from-lists", "-"], input=names, capture_output=True, check=True)
+    assert listed.stdout.splitlines() == plain
+    empty = subprocess.run([*command, "-"], input=b"", capture_output=True, text=False, check=False)
+    assert (empty.returncode, json.loads(empty.stdout)["error"]) == (1, "empty file (0 bytes)")
+
+
+def test_fail_on_tells_a_script(bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pictures(tmp_path, 1)
+    everything_fake = ["predict", bundle, str(tmp_path), "--threshold", "0"]
+    assert main([*everything_fake, "--fail-on", "fake"]) == 3
+    assert main([*everything_fake, "--fail-on", "unsure"]) == 0
+    (tmp_path / "bad.png").touch()
+    assert main([*everything_fake, "--fail-on", "fake"]) == 3
+    assert main(everything_fake) == 1
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_an_ended_command_is_gone_on_with(
+    bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    write_pictures(tmp_path / "in", 7)
+    (tmp_path / "in/003x.png").touch()
+    whole, out = tmp_path / f"whole.{form}", tmp_path / f"out.{form}"
+    part = tmp_path / f"out.{form}.part"
+    command = ["predict", bundle, str(tmp_path / "in"), "--batch-size", "1", "--output"]
+    assert main([*command, str(whole)]) == 1
+    said = capsys.readouterr().err.splitlines()[0]
+    lines = whole.read_bytes().splitlines(keepends=True)
+    assert main([*command, str(out), "--resume"]) == 1, "nothing to go on with is no error"
+    terms = json.dumps({})
+    for num_whole, torn in ((0, b""), (1, b""), (5, lines[5][:-9]), (len(lines), b"")):
+        out.unlink()
+        part.write_bytes(b"".join(lines[:num_whole]) + torn)
+        terms = _terms_of(bundle, form)
+        (tmp_path / f"out.{form}.part.json").write_text(terms)
+        assert main([*command, str(out), "--resume"]) == 1
+        assert out.read_bytes() == whole.read_bytes()
+        assert capsys.readouterr().err.splitlines()[-2] == said, "the sum counts what was judged before"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["in", out.name, whole.name]
+    out.unlink()
+    part.write_bytes(b"".join(lines[:4]))
+    (tmp_path / f"out.{form}.part.json").write_text(terms)
+    for words, expected in (
+        ([], "--resume goes on with it; delete it to start anew"),
+        (["--resume", "--threshold", "0.7"], "was begun with another threshold: delete"),
+    ):
+        assert main([*command, str(out), *words]) == 2
+        assert expected in capsys.readouterr().err
+    (tmp_path / "in/000.png").rename(tmp_path / "in/0000.png")
+    assert main([*command, str(out), "--resume"]) == 2
+    assert "row 1 of" in capsys.readouterr().err
+    assert part.read_bytes() == b"".join(lines[:4]), "nothing is lost by an error"
+    assert main(["predict", bundle, str(tmp_path / "in"), "--resume"]) == 2
+    assert "--resume goes on with a file of rows" in capsys.readouterr().err
+
+
+def _terms_of(bundle: str, form: str) -> str:
+    videos = {"every_s": 0.5, "max_frames": 200, "may_be_unsure": True}
+    facts = {**Judge.of(load_bundle(Path(bundle))).facts(), "videos": videos, "form": form}
+    facts.pop("bundle")
+    return json.dumps(facts)
+
+
+@pytest.mark.slow
+def test_what_was_judged_survives_kill_9(bundle: str, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "in", 600, side=96)
+    out, part = tmp_path / "out.csv", tmp_path / "out.csv.part"
+    command = [sys.executable, "-m", "veriscope.cli", "predict", bundle, str(tmp_path / "in"), "--batch-size", "1"]
+    command += ["--output", str(out), "--workers", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while not part.exists() or part.read_bytes().count(b"\n") < 20:
+        assert process.poll() is None, "it must be killed before it is done"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGSTOP)  # a first import takes longer than the rest of the pictures
+    second = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    assert (second.returncode, "is being written by another process" in second.stderr) == (2, True)
+    process.kill()
+    process.wait()
+    kept = part.read_bytes().count(b"\n")
+    assert subprocess.run([*command, "--resume"], stderr=subprocess.DEVNULL, check=False).returncode == 0
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert 20 <= kept < 600
+    assert [row["path"] for row in rows] == sorted(str(path) for path in (tmp_path / "in").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -198,6 +293,16 @@ def test_help_and_version_import_nothing_heavy() -> None:
     assert "predict" in done.stdout
     assert "veriscope 0." in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_what_judges_needs_no_torch_before_a_bundle_s_weights_are_loaded() -> None:
+    """A graph of ONNX is judged without torch; and a wrong path is said before its seconds of import."""
+    code = (
+        "import sys, veriscope.bundle, veriscope.predict.command\n"
+        "print([m for m in ('torch', 'timm', 'torchvision', 'pyarrow', 'sklearn', 'scipy') if m in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 @pytest.mark.slow

@@ -7,8 +7,10 @@ import torch
 from PIL import Image
 from tests.helpers.models import model_config
 
-from veriscope.bundle import Bundle, TrainingFacts, save_bundle
-from veriscope.models import build_detector
+from veriscope.bundle import Bundle
+from veriscope.bundle.record import TrainingFacts
+from veriscope.bundle.save import save_bundle
+from veriscope.models.detector import build_detector
 from veriscope.types import Calibration, Threshold
 
 FACTS = TrainingFacts(

@@ -32,7 +32,8 @@ HOMES = {
         "runs/sweep_plots.py",
     ),
     "optuna": ("runs/study.py",),
-    "jinja2": ("evaluation/page.py", "runs/matrix_page.py"),
+    "jinja2": ("evaluation/page.py", "predict/explain_page.py", "runs/matrix_page.py"),
+    "av": ("data/clip.py",),
     "fastapi": ("serving/",),
     "onnx": ("export/",),
 }

@@ -2,12 +2,12 @@
 
 import argparse
 import hashlib
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,11 +22,12 @@ from veriscope.audit.align_plan import AlignPlan, plan_alignment
 from veriscope.audit.align_text import Cost, Outcome, outcome_lines, plan_lines, summary_of
 from veriscope.config.named_data import data_title, named_data
 from veriscope.config.schema import DataConfig
-from veriscope.data.decode import read_file
+from veriscope.data.decode import MAX_PIXELS, read_file
 from veriscope.data.manifest import Manifest
 from veriscope.data.scan import scan_folder
 from veriscope.data.sources import load_manifest
 from veriscope.errors import ConfigError, DataError, DecodeError
+from veriscope.processes import num_cores
 from veriscope.progress import say, tracked
 from veriscope.provenance import collect, source_commit
 from veriscope.types import CLASS_NAMES, FAKE
@@ -109,9 +110,10 @@ def prepare(arguments: argparse.Namespace) -> Job:
     manifest = load_manifest(config, paths_cache=paths.cache)
     out = Path(arguments.out).expanduser().absolute()
     refuse_overlap(out, manifest, is_folder=config.kind != "manifest")
-    num_workers = arguments.workers or _cores()
-    files = [manifest.absolute_path(row) for row in range(len(manifest))]
-    found = tracked(_in_order(_header, files, num_workers), doing="reading headers", total=len(files))
+    num_workers = arguments.workers or num_cores()
+    files = list(manifest.absolute_paths())
+    header = partial(_header, max_pixels=config.max_pixels)
+    found = tracked(_in_order(header, files, num_workers), doing="reading headers", total=len(files))
     facts = list(found)
     plan = plan_alignment(
         facts,
@@ -250,9 +252,9 @@ def _check_opens(job: Job, outcome: Outcome) -> None:
         )
 
 
-def _header(path: Path) -> HeaderFacts | str:
+def _header(path: Path, *, max_pixels: int = MAX_PIXELS) -> HeaderFacts | str:
     try:
-        return header_facts(path)
+        return header_facts(path, max_pixels=max_pixels)
     except DecodeError as error:
         return error.reason
 
@@ -265,7 +267,3 @@ def _in_order(work: Callable[[T], R], items: Sequence[T], num_workers: int) -> I
             yield from pool.map(work, items[start : start + _BATCH])  # a million at once would be a million futures
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -179,9 +179,10 @@ def holds_several(codes: Rows, values: npt.NDArray[Any]) -> Bools:
     return found
 
 
-def num_superfluous(codes: Rows, splits: Words) -> int:
-    """Return how many pictures could go, so that no split holds two of one code."""
-    return len(codes) - int(np.unique(np.stack([codes, _word_codes(splits)]), axis=1).shape[1])
+def within_parts(codes: Rows, splits: Words, labels: npt.NDArray[Any]) -> Rows:
+    """Return codes that two pictures share if they share one of `codes`, split and class."""
+    keys = np.stack([codes, _word_codes(splits), labels.astype(np.int64)])
+    return np.asarray(np.unique(keys, axis=1, return_inverse=True)[1], dtype=np.int64).reshape(-1)
 
 
 def _word_codes(words: npt.NDArray[Any]) -> Rows:

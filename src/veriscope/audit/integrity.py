@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from veriscope.audit.check import Check, status_of
+from veriscope.audit.check import MEND_FILES, Check, status_of
 from veriscope.config.audit import IntegrityConfig
 from veriscope.data.manifest import Manifest
 from veriscope.evaluation.intervals import wilson
@@ -28,6 +28,10 @@ _SUFFIXES = {
     "TIFF": ("tif", "tiff"),
     "AVIF": ("avif",),
 }
+_MEND_MODES = (
+    "take as many of each kind in both classes, or leave the rare kind out: grey pictures stay grey, however they are "
+    "stored"
+)
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
 
@@ -53,8 +57,8 @@ def check_integrity(manifest: Manifest, table: pa.Table, *, config: IntegrityCon
     labels = manifest.labels
     checks = (
         _unreadable(problems, table, labels, config=config),
-        _gap_check("integrity.formats", "file format", formats, labels, table, config, further=_misnamed(table)),
-        _gap_check("integrity.modes", "kind of colours", kinds, labels, table, config),
+        _gap_check("formats", "file format", formats, labels, table, config, mend=MEND_FILES),
+        _gap_check("modes", "kind of colours", kinds, labels, table, config, mend=_MEND_MODES),
         _lossy(table),
         _sizes(table, config),
         _balance(manifest, config),
@@ -115,26 +119,26 @@ def _gap_check(
     table: pa.Table,
     config: IntegrityConfig,
     *,
-    further: str = "",
+    mend: str,
 ) -> Check:
     """Return whether one class has a word far more often than the other."""
     counts = Counter(word for word in words if word is not None)
     told = _listed(counts)
-    text = (f"{told}" if counts else f"no {what} is known") + further
+    text = (f"{told}" if counts else f"no {what} is known") + (_misnamed(table) if name == "formats" else "")
     gaps = {word: _gap(words, labels, word) for word in counts}
     # Of two words alone both lie as far apart: the rarer one is what strikes.
     worst = max(gaps, key=lambda word: (round(gaps[word][0], 9), -counts[word]), default=None)
     gap = 0.0 if worst is None else gaps[worst][0]
     if worst is None or gap < config.warn_class_gap:
-        return Check(name=name, status="pass", text=text, value=gap, warn_at=config.warn_class_gap)
+        return Check(name=f"integrity.{name}", status="pass", text=text, value=gap, warn_at=config.warn_class_gap)
     real, fake = gaps[worst][1:]
     rows = np.flatnonzero((words == worst) & (labels == (FAKE if fake > real else REAL)))
     return Check(
-        name=name,
+        name=f"integrity.{name}",
         status="warn",
         text=f"the {what} hints at the class: {_percent(real)} of the real pictures are {worst}, "
         f"{_percent(fake)} of the fakes ({told})",
-        mend="bring both classes to one form: veriscope align",
+        mend=mend,
         value=gap,
         warn_at=config.warn_class_gap,
         count=len(rows),

@@ -13,8 +13,7 @@ from scipy.fft import dctn
 
 from veriscope.audit.hashing import as_pictures, picture_hashes
 from veriscope.audit.near import components, links_between, near_links
-from veriscope.data.decode import decode_image
-from veriscope.data.scan import IMAGE_SUFFIXES
+from veriscope.data.decode import IMAGE_SUFFIXES, decode_image
 from veriscope.errors import ConfigError
 
 Hashes = npt.NDArray[np.uint8]

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from veriscope.bundle.bundle import Bundle, save_bundle
+from veriscope.bundle.bundle import Bundle
 from veriscope.bundle.record import AuditFacts, EnsembleFacts, Member, TrainingFacts
+from veriscope.bundle.save import save_bundle
 from veriscope.bundle.seen import Fingerprints, merge_seen
 from veriscope.errors import BundleError
 from veriscope.models.detector import Detector

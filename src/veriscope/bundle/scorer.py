@@ -6,23 +6,18 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
-from veriscope.bundle.bundle import Bundle
+from veriscope.bundle.network import Network, Pixels, Vector
 from veriscope.data.decode import MAX_PIXELS, PictureFacts, decode_with_facts
 from veriscope.data.preprocess import fit_to_input, to_chw
 from veriscope.errors import DecodeError
-from veriscope.models.detector import Answer
-from veriscope.models.ensemble import AnyDetector
-from veriscope.models.precision import Precision, autocast, resolve_device, resolve_precision
+from veriscope.models.ood import OutOfDistribution
 from veriscope.types import Calibration
 
-Pixels = npt.NDArray[np.uint8]
-Vector = npt.NDArray[np.float32]
+UNCALIBRATED = Calibration()
 Transform = Callable[[Pixels], Pixels]
 
 
@@ -52,53 +47,50 @@ class _Row:
     facts: PictureFacts | None = None
 
 
+class InMemory(NamedTuple):
+    """A picture whose file's bytes are here already; `path` is what its answer carries."""
+
+    path: Path
+    data: bytes
+
+
 class Scorer:
-    """Scores pictures with a bundle, or with a bare network (then score = sigmoid(logit) unless calibrated).
+    """Scores pictures with a network.
 
     Args:
-        model: the bundle, or a Detector or Ensemble in memory, which is moved to the device and stays there.
-        device: 'auto' (CUDA where there is one), 'cpu', 'cuda'.
-        precision: 'auto' (bf16 where the hardware multiplies it natively), 'fp32', 'bf16'. Logits are fp32 always.
+        network: what answers; of a bundle `BaseBundle.scorer` makes the whole Scorer.
+        calibration: from logit to score; by default score = sigmoid(logit).
+        ood: what tells how strange a picture is to the network; None: nothing does.
         batch_size: pictures a forward pass; changes results by float noise only.
         num_workers: decoding threads beside the network; 0 decodes between the batches.
-        calibration: in place of the bundle's.
         max_pixels: larger pictures are refused as decompression bombs.
         keep_vectors: answers carry what the pictures look like to the network, for whoever fits on it.
-
-    Raises:
-        VeriscopeError: a damaged bundle, or a device that this machine has not.
 
     """
 
     def __init__(
         self,
-        model: Bundle | AnyDetector,
+        network: Network,
         *,
-        device: str = "auto",
-        precision: Precision = "auto",
+        calibration: Calibration = UNCALIBRATED,
+        ood: OutOfDistribution | None = None,
         batch_size: int = 32,
         num_workers: int = 0,
-        calibration: Calibration | None = None,
         max_pixels: int = MAX_PIXELS,
         keep_vectors: bool = False,
     ) -> None:
-        own = model.calibration if isinstance(model, Bundle) else Calibration()
-        self.device = resolve_device(device)
-        self.precision = resolve_precision(precision, self.device)
-        self.calibration = own if calibration is None else calibration
+        self.network = network
+        self.calibration = calibration
+        self.ood = ood
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.max_pixels = max_pixels
         self.keep_vectors = keep_vectors
-        self.ood = model.ood() if isinstance(model, Bundle) else None
-        detector = model.detector() if isinstance(model, Bundle) else model
-        # torch's stubs lack the overload of Module.to with memory_format alone.
-        self.detector: AnyDetector = detector.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.input = detector.config.input
+        self.input = network.input
 
     def score_paths(
         self,
-        paths: Iterable[Path],
+        paths: Iterable[Path | InMemory],
         *,
         transform: Transform | None = None,
         transform_for: Callable[[Path], Transform] | None = None,
@@ -107,7 +99,7 @@ class Scorer:
         """Yield one answer for each path, in their order, in constant memory.
 
         Args:
-            paths: files; may be a generator.
+            paths: files, or what they hold; may be a generator.
             transform: applied to the decoded uint8 picture (H, W, 3) before it is fitted to the input.
             transform_for: in its place where files are not all treated alike: path to transform.
             with_ood: False saves the out-of-distribution score where nobody reads it; `ood` is None then.
@@ -116,9 +108,29 @@ class Scorer:
 
         """
         choose = transform_for if transform_for is not None else lambda _: transform
+        yield from self._score(self._read_all(paths, choose), with_ood=with_ood)
+
+    def score_pixels(self, pictures: Iterable[tuple[Path, Pixels]], *, with_ood: bool = True) -> Iterator[Scored]:
+        """Yield one answer for each decoded picture, uint8 RGB (H, W, 3), in their order, in constant memory.
+
+        The path is what the answer carries; nothing is read from it, and `facts` are None.
+        """
+        rows = (_Row(path=path, pixels=self.prepare(image_HWC), error=None) for path, image_HWC in pictures)
+        yield from self._score(rows, with_ood=with_ood)
+
+    def prepare(self, image_HWC: Pixels) -> Pixels:
+        """Return a decoded picture as the network is shown it: uint8 RGB (3, size_px, size_px)."""
+        return to_chw(fit_to_input(image_HWC, self.input))
+
+    def logits(self, image_BCHW: Pixels) -> Vector:
+        """Return logit_B of fitted uint8 pictures, at the cost of nothing else."""
+        return self.network.answer(image_BCHW, describe=False).logits
+
+    def _score(self, rows: Iterable[_Row], *, with_ood: bool) -> Iterator[Scored]:
+        """Yield the answers for decoded rows, a batch at a time."""
         pending: list[_Row] = []
         num_images = 0
-        for row in self._read_all(paths, choose):
+        for row in rows:
             pending.append(row)
             num_images += row.pixels is not None
             # The second bound keeps memory constant where most files are unreadable.
@@ -127,31 +139,12 @@ class Scorer:
                 pending, num_images = [], 0
         yield from self._judge(pending, with_ood=with_ood)
 
-    def logits(self, image_BCHW: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return logit_B of fitted uint8 pictures, at the cost of nothing else."""
-        return self._answer(image_BCHW, describe=False)[0]
-
-    def _answer(self, image_BCHW: npt.NDArray[np.uint8], *, describe: bool) -> tuple[Vector, tuple[Vector, ...]]:
-        """Return logit_B, and with `describe` Answer.vectors."""
-        images = torch.from_numpy(image_BCHW)
-        if self.device.type == "cuda":
-            images = images.pin_memory().to(self.device, non_blocking=True)
-        was_training = self.detector.training
-        self.detector.eval()
-        try:
-            with torch.inference_mode(), autocast(self.precision, self.device):
-                images = images.contiguous(memory_format=torch.channels_last)
-                answer = self.detector.answer(images) if describe else Answer(self.detector(images), ())
-        finally:
-            self.detector.train(was_training)
-        return answer.logits.cpu().numpy(), tuple(vector_BD.cpu().numpy() for vector_BD in answer.vectors)
-
     def _judge(self, rows: list[_Row], *, with_ood: bool) -> Iterator[Scored]:
         images = [row.pixels for row in rows if row.pixels is not None]
         ood = self.ood if with_ood else None
         describe = self.keep_vectors or ood is not None
         logits, vectors = (
-            self._answer(np.stack(images), describe=describe) if images else (np.empty(0, dtype=np.float32), ())
+            self.network.answer(np.stack(images), describe=describe) if images else (np.empty(0, dtype=np.float32), ())
         )
         ranks = None if ood is None or not images else ood.score(vectors)
         number = 0
@@ -175,17 +168,17 @@ class Scorer:
                 vectors=tuple(vector_BD[own] for vector_BD in vectors) if self.keep_vectors else None,
             )
 
-    def _read_all(self, paths: Iterable[Path], choose: Callable[[Path], Transform | None]) -> Iterator[_Row]:
+    def _read_all(self, paths: Iterable[Path | InMemory], choose: Callable[[Path], Transform | None]) -> Iterator[_Row]:
         """Yield the decoded pictures in order; with threads at most three batches ahead."""
         if self.num_workers == 0:
             for path in paths:
-                yield self._read(path, choose(path))
+                yield self._read(path, choose)
             return
         ahead: deque[Future[_Row]] = deque()
         pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="decode")
         try:
             for path in paths:
-                ahead.append(pool.submit(self._read, path, choose(path)))
+                ahead.append(pool.submit(self._read, path, choose))
                 if len(ahead) >= 2 * self.batch_size + self.num_workers:
                     yield ahead.popleft().result()
             while ahead:
@@ -193,10 +186,12 @@ class Scorer:
         finally:  # also when the caller stops reading, or on Ctrl-C
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _read(self, path: Path, transform: Transform | None) -> _Row:
+    def _read(self, source: Path | InMemory, choose: Callable[[Path], Transform | None]) -> _Row:
+        path, stored = source if isinstance(source, InMemory) else (source, source)
         try:
-            decoded, facts = decode_with_facts(path, max_pixels=self.max_pixels)
+            decoded, facts = decode_with_facts(stored, max_pixels=self.max_pixels)
         except DecodeError as error:
             return _Row(path=path, pixels=None, error=error.reason)
+        transform = choose(path)
         image: Any = decoded if transform is None else transform(decoded)
-        return _Row(path=path, pixels=to_chw(fit_to_input(image, self.input)), error=None, facts=facts)
+        return _Row(path=path, pixels=self.prepare(image), error=None, facts=facts)

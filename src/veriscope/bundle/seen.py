@@ -1,7 +1,7 @@
 """Which pictures made a bundle: eight bytes for each, so that judging it on them is noticed, whatever their folder."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,6 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from veriscope.data.manifest import Manifest
 from veriscope.data.places import read_tail
 from veriscope.errors import BundleError
 
@@ -18,12 +17,12 @@ Fingerprints = npt.NDArray[np.int64]
 TAIL_BYTES = 4096  # of compressed picture data, which two pictures of one size don't share
 
 
-def fingerprints(manifest: Manifest) -> Fingerprints:
+def fingerprints(paths: Iterable[Path]) -> Fingerprints:
     """Return one number a file, (N,), from its size and last 4 KiB; 0 for a file that can't be read.
 
     The same file has the same number under every name and in every folder; one that was saved anew has another.
     """
-    return np.array([_fingerprint(manifest.absolute_path(index)) for index in range(len(manifest))], dtype=np.int64)
+    return np.array([_fingerprint(path) for path in paths], dtype=np.int64)
 
 
 def count_seen(prints: Fingerprints, seen: Fingerprints) -> int:

@@ -55,6 +55,11 @@ class ShortcutsConfig(Frozen):
     def _in_order(self) -> Self:
         if self.warn_auroc > self.stop_auroc:
             raise ValueError("shortcuts.warn_auroc is above shortcuts.stop_auroc")
+        if self.max_p * (1 + self.num_permutations) < 1 - 1e-9:  # the least p-value there is
+            raise ValueError(
+                f"shortcuts.max_p={self.max_p:g} can't be reached with {self.num_permutations} "
+                "shortcuts.num_permutations: nothing would ever be flagged"
+            )
         return self
 
 

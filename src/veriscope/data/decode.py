@@ -27,6 +27,10 @@ STRIP_PIXELS = 1 << 22  # of a picture with transparency, composed at a time
 # A closed list: PIL's other plugins (EPS calls Ghostscript) only widen what a hostile file can reach.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
+IMAGE_SUFFIXES = frozenset(  # of files with these formats
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+)
+
 _REASONS = {
     errno.ENOENT: "no such file",
     errno.EISDIR: "is a directory",
@@ -104,6 +108,8 @@ def opened(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Iterator[
     """
     if not data:
         raise DecodeError(name, "empty file (0 bytes)")
+    if len(data) > MAX_BYTES:
+        raise DecodeError(name, f"too large: more than {MAX_BYTES:,} bytes")
     try:
         if max_pixels > MAX_PIXELS:  # a person's wish; PIL would refuse on its own
             Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)

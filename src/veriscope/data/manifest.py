@@ -3,7 +3,7 @@
 import hashlib
 import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -215,6 +215,10 @@ class Manifest:
             return self.root / path
         size, offset = (self._table[column][index].as_py() for column in ("size_bytes", "offset"))
         return slice_path(self.root / file, offset=offset, size_bytes=size, name=path)
+
+    def absolute_paths(self) -> Iterator[Path]:
+        """Yield `absolute_path` of every row, in order."""
+        return (self.absolute_path(index) for index in range(len(self)))
 
     @property
     def is_sliced(self) -> bool:

@@ -1,7 +1,6 @@
 """A data set as tar shards that hold the files' own bytes, with an index that makes them a Manifest again."""
 
 import glob
-import hashlib
 import json
 import logging
 import os
@@ -9,16 +8,16 @@ import posixpath
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BufferedRandom, BufferedReader, BytesIO
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from veriscope.data.decode import MAX_BYTES, read_file
+from veriscope.data.checksums import checksum, faults, recorded
+from veriscope.data.decode import IMAGE_SUFFIXES, MAX_BYTES, read_file
 from veriscope.data.manifest import Manifest
-from veriscope.data.scan import IMAGE_SUFFIXES
 from veriscope.data.shards import INDEX_NAME
 from veriscope.data.tar import BLOCK
 from veriscope.errors import DataError, DecodeError
@@ -78,24 +77,21 @@ def pack(manifest: Manifest, out: Path, *, shard_bytes: int, seed: int = 42) -> 
         done = iter(tracked(np.concatenate([rows for _, rows in plan]), doing="packing", total=len(manifest)))
         key = 0
         for shard, rows in plan:
-            with (folder / shard).open("w+b") as file:
-                with tarfile.TarFile(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-                    for row in rows:
-                        files[row] = shard
-                        offsets[row], sizes[row] = _add_picture(tar, manifest, row, name=names[row], key=f"{key:08d}")
-                        key += 1
-                        next(done, None)
-                shards.append({"file": shard, "pictures": len(rows), **_sum(file)})
+            with tarfile.TarFile(folder / shard, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+                for row in rows:
+                    files[row] = shard
+                    offsets[row], sizes[row] = _add_picture(tar, manifest, row, name=names[row], key=f"{key:08d}")
+                    key += 1
+                    next(done, None)
+            shards.append({"file": shard, "pictures": len(rows), **_entry(folder, shard)})
         next(done, None)  # the bar goes
         packed = _index(manifest, names, files=files, offsets=offsets, sizes=sizes)
         packed.save(folder / INDEX_NAME)
-        with (folder / INDEX_NAME).open("rb") as written:
-            index = {"file": INDEX_NAME, **_sum(written)}
         record = {
             "format": FORMAT,
             "counts": packed.class_counts(),
             "content_hash": packed.content_hash,
-            "index": index,
+            "index": _entry(folder, INDEX_NAME),
             "shards": shards,
         }
         (folder / SHARDS_NAME).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -107,33 +103,18 @@ def check_pack(folder: Path) -> list[str]:
     """Return one line for each file of a packed set that isn't as `pack` wrote it; none: all are.
 
     Raises:
-        DataError: `folder` holds no packed set, or its record is damaged.
+        DataError: `folder` holds no packed set, its record is damaged, or names a file outside the folder.
 
     """
     file = folder / SHARDS_NAME
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-        known = [
-            (str(one["file"]), int(one["bytes"]), str(one["sha256"])) for one in [record["index"], *record["shards"]]
-        ]
+        known = [recorded(one, key="file") for one in (record["index"], *record["shards"])]
     except FileNotFoundError:
         raise DataError(f"'{folder}' holds no {SHARDS_NAME}, so nothing says what its shards should be.") from None
     except (ValueError, KeyError, TypeError):
         raise DataError(f"'{file}' is damaged: the shards can't be checked against it.") from None
-    faults = []
-    for name, size, digest in tracked(known, doing="checking", total=len(known)):
-        place = folder / name
-        if posixpath.normpath(name) != name or name.startswith(("/", "../")):
-            raise DataError(f"'{file}' names '{name}', which is no file of this folder; don't trust it.")
-        if not place.is_file():
-            faults.append(f"{name}: missing")
-        elif place.stat().st_size != size:
-            faults.append(f"{name}: {place.stat().st_size:,} bytes, packed were {size:,}")
-        else:
-            with place.open("rb") as opened:
-                if _sum(opened)["sha256"] != digest:
-                    faults.append(f"{name}: other bytes than were packed")
-    return faults
+    return faults(folder, known, record=file, were="packed")
 
 
 def _shards(manifest: Manifest, *, shard_bytes: int, seed: int) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
@@ -194,10 +175,9 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
     return offset
 
 
-def _sum(file: BufferedRandom | BufferedReader) -> dict[str, Any]:
-    file.seek(0)
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"bytes": file.tell(), "sha256": digest}
+def _entry(folder: Path, name: str) -> dict[str, Any]:
+    one = checksum(folder / name, path=name)
+    return {"file": one.path, "bytes": one.size_bytes, "sha256": one.sha256}
 
 
 def _index(

@@ -10,6 +10,7 @@ from stat import S_ISDIR
 
 import numpy as np
 
+from veriscope.data.decode import IMAGE_SUFFIXES
 from veriscope.data.manifest import Manifest
 from veriscope.data.names import USUAL_CLASSES, class_table, is_generator, split_table
 from veriscope.errors import DataError, nearest
@@ -17,17 +18,14 @@ from veriscope.types import CLASS_NAMES, REAL, ClassName, Split
 
 LOG = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")  # data.decode's
-)
 _SOME_SUFFIXES = ", ".join(sorted(IMAGE_SUFFIXES)[:5])
 _REAL_SOUNDS = ("real", "nature", "original", "authentic", "genuine", "camera")
-_HIDDEN = ("__macosx", "thumbs.db", "desktop.ini")
+_HIDDEN = ("__macosx", "thumbs.db", "desktop.ini", "align.json", "manifest.csv")  # the last two: veriscope align's
 
 
 @dataclass(slots=True)
 class _Rows:
-    """What a scan collects, one entry a file in every list."""
+    """What a scan collects, one entry a file in every list; `met`: casefolded names where classes were expected."""
 
     paths: list[str] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
@@ -36,6 +34,7 @@ class _Rows:
     sizes: list[int] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
     seen: dict[tuple[int, int], tuple[Path, str]] = field(default_factory=dict)
+    met: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +91,7 @@ def scan_folder(
     else:
         _scan_classes("", folders, len(loose), None, rules, rows, both_classes=both_classes)
     _report(root, rows.ignored, len(loose))
-    counts = Counter(rows.labels)
-    if not counts:
-        raise DataError(f"data.root '{root}' holds no picture; expected files as {_SOME_SUFFIXES}, ...")
-    if both_classes and len(counts) == 1:
-        found, missing = CLASS_NAMES[next(iter(counts))], CLASS_NAMES[1 - next(iter(counts))]
-        raise DataError(f"data.root '{root}' holds only the class {found}; training needs pictures of {missing} too.")
+    _check_classes(rules, rows, both_classes=both_classes)
     return Manifest.from_columns(
         rows.paths,
         root=root,
@@ -106,6 +100,21 @@ def scan_folder(
         splits=rows.splits,
         generators=rows.generators,
     )
+
+
+def _check_classes(rules: _Rules, rows: _Rows, *, both_classes: bool) -> None:
+    """Say which names of the class map were not met, and refuse what holds no picture, or of one class only."""
+    unmet = [name for name in rules.class_map if name.casefold() not in rows.met]
+    if unmet:
+        LOG.warning("'%s': data.class_map names %s, but no class folder is called so", rules.root, ", ".join(unmet))
+    counts = Counter(rows.labels)
+    if not counts:
+        raise DataError(f"data.root '{rules.root}' holds no picture; expected files as {_SOME_SUFFIXES}, ...")
+    if both_classes and len(counts) == 1:
+        found, missing = CLASS_NAMES[next(iter(counts))], CLASS_NAMES[1 - next(iter(counts))]
+        raise DataError(
+            f"data.root '{rules.root}' holds only the class {found}; training needs pictures of {missing} too."
+        )
 
 
 def _scan_classes(
@@ -120,6 +129,7 @@ def _scan_classes(
 ) -> None:
     """Add the class folders below root/parent, which holds `folders` and `num_loose` pictures of no class."""
     here = rules.root / parent
+    rows.met.update(name.casefold() for name in folders)
     known = [name for name in folders if name.casefold() in rules.classes]
     strange = [name for name in folders if name not in known and _holds_pictures(here / name)]
     if strange or not known:

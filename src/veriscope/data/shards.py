@@ -20,10 +20,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from veriscope.data.decode import IMAGE_SUFFIXES
 from veriscope.data.manifest import Manifest
 from veriscope.data.names import class_table, refuse_one_class, split_table
 from veriscope.data.readers import label_numbers, split_names
-from veriscope.data.scan import IMAGE_SUFFIXES
 from veriscope.data.tar import BLOCK, Member, tar_members
 from veriscope.errors import DataError
 from veriscope.types import CLASS_NAMES, FAKE, REAL, ClassName, Split

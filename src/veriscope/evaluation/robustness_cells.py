@@ -110,8 +110,8 @@ def cell_store(folder: Path, *, bundle: Bundle, scorer: Scorer, paths: Sequence[
         # The whole description, though most of it shows in the weights: averaging over a flip, for one, doesn't.
         "model": record.model.model_dump(mode="json"),
         "temperatures": [] if record.ensemble is None else [one.temperature for one in record.ensemble.members],
-        "precision": scorer.precision,
-        "device": scorer.device.type,
+        "precision": scorer.network.precision,
+        "device": scorer.network.device.partition(":")[0],
         "pictures": digest.hexdigest(),
         "pillow": PIL.__version__,  # carries libjpeg and libwebp
         "torch": torch.__version__,

@@ -132,8 +132,7 @@ def _folder_in_making(output_dir: Path) -> Iterator[Path]:
 
 
 def _scorer(config: EvaluateConfig, bundle: Bundle) -> Scorer:
-    return Scorer(
-        bundle,
+    return bundle.scorer(
         device=config.device,
         precision=config.precision,
         batch_size=config.data.batch_size,
@@ -144,10 +143,8 @@ def _scorer(config: EvaluateConfig, bundle: Bundle) -> Scorer:
 
 def _score(config: EvaluateConfig, scorer: Scorer, chosen: Chosen, *, transform: Transform | None) -> list[Scored]:
     manifest = chosen.manifest
-    paths = (manifest.absolute_path(index) for index in range(len(manifest)))
-    answers = tracked(
-        scorer.score_paths(paths, transform=transform), doing=f"judging {chosen.name}", total=len(manifest)
-    )
+    answers = scorer.score_paths(manifest.absolute_paths(), transform=transform)
+    answers = tracked(answers, doing=f"judging {chosen.name}", total=len(manifest))
     scored = []
     for answer in answers:
         if answer.error is not None and config.on_unreadable == "stop":

@@ -67,7 +67,7 @@ def _compared(chosen: Chosen, bundle: Bundle) -> Chosen:
         return replace(chosen, text=f"{chosen.text} The bundle can't tell single pictures that it was made with.")
     if chosen.exposure != "unseen":
         return chosen
-    prints = fingerprints(chosen.manifest)
+    prints = fingerprints(chosen.manifest.absolute_paths())
     kinds: tuple[tuple[Exposure, str], ...] = (("trained", "train"), ("selected", "val"))
     for exposure, name in kinds:
         count = count_seen(prints, seen[name])

@@ -1,6 +1,1 @@
-"""Detectors: backbone, head, one logit."""
-
-from veriscope.models.detector import Detector, build_detector, check_model
-from veriscope.models.ensemble import AnyDetector, Ensemble
-
-__all__ = ["AnyDetector", "Detector", "Ensemble", "build_detector", "check_model"]
+"""Detectors: backbone, head, one logit. Nothing is imported here: what scores strangeness needs no torch."""

@@ -4,107 +4,148 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from veriscope.bundle.bundle import Bundle, load_bundle
-from veriscope.bundle.scorer import Scorer
-from veriscope.errors import DataError, printable
-from veriscope.predict.images import collect_images, judge_images
-from veriscope.predict.output import Format, footer, open_output, write_verdicts
+from veriscope.bundle.bundle import load_bundle
+from veriscope.bundle.scorer import InMemory, Scorer
+from veriscope.data.decode import MAX_BYTES
+from veriscope.errors import DataError
+from veriscope.predict.inputs import STDIN, Inputs, read_list
+from veriscope.predict.judge import Judge
+from veriscope.predict.output import NO_VERDICT, Format, csv_header, open_output, show_verdict, write_verdicts
+from veriscope.predict.unfinished import FORMS, unfinished
+from veriscope.predict.video import judge_paths
+from veriscope.predict.video_work import VideoWork, suffixes
 from veriscope.progress import say, tracked
-from veriscope.types import Verdict, VerdictName
+from veriscope.types import Verdict
 
-SUFFIX_FORMATS: dict[str, Format] = {".json": "json", ".csv": "csv", ".txt": "lines", ".tsv": "lines"}
+SUFFIX_FORMATS: dict[str, Format] = {
+    ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".txt": "lines", ".tsv": "lines",
+}  # fmt: skip
+FOUND = 3  # exit code: --fail-on has met what it looks for
 
 
 def run_predict(arguments: argparse.Namespace) -> int:
-    """Judge, write, and return the exit code: 0 everything judged, 1 something without a verdict.
+    """Judge, write, and return the exit code.
+
+    0: everything has a verdict; 1: something has none; 3: a verdict that --fail-on names.
 
     Raises:
         VeriscopeError: bad bundle, threshold, device, path or output file.
 
     """
     form = _format(arguments)
-    bundle = load_bundle(arguments.bundle)
-    terms = bundle.terms(base_rate=arguments.base_rate)
-    threshold = terms.preferred if arguments.threshold is None else terms.threshold(arguments.threshold)
-    band = None if arguments.no_unsure else terms.band(threshold)
-    strange_from = None if arguments.no_unsure else _strange_from(bundle, asked=arguments.ood_threshold)
-    paths, passed = collect_images(arguments.paths)
-    scorer = Scorer(
-        bundle,
+    judge = Judge.of(
+        load_bundle(arguments.bundle),
+        threshold=arguments.threshold,
+        base_rate=arguments.base_rate,
+        unsure=not arguments.no_unsure,
+        strange_from=arguments.ood_threshold,
+    )
+    inputs = _inputs(arguments)
+    videos = VideoWork(arguments, inputs, judge=judge)
+    scorer = judge.bundle.scorer(
         device=arguments.device,
         precision=arguments.precision,
         batch_size=arguments.batch_size,
         num_workers=arguments.workers,
-        calibration=terms.calibration,
+        calibration=judge.terms.calibration,
     )
+    counts = _write(arguments, judge, scorer, inputs, videos, form=form)
     console = Console(stderr=True)
-    counts = Counter[VerdictName | None]()
-
-    def counted(verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
-        for verdict in verdicts:
-            counts[verdict.label] += 1
-            yield verdict
-
-    with open_output(arguments.output) as stream:
-        answers = counted(judge_images(scorer, paths, threshold=threshold, band=band, strange_from=strange_from))
-        verdicts = tracked(answers, doing="judging", total=len(paths))
-        write_verdicts(
-            verdicts,
-            stream,
-            form=form,
-            bundle=bundle,
-            terms=terms,
-            threshold=threshold,
-            band=band,
-            strange_from=strange_from,
-        )
-    total = f"{counts['fake']} fake, {counts['real']} real" + (
-        f", {counts['unsure']} unsure" if band or strange_from else ""
-    )
-    total += f", {counts[None]} no verdict" if counts[None] else ""
-    text = footer(bundle, threshold, terms=terms, band=band, strange_from=strange_from)
-    console.print(f"{total}. {text}", style="dim", highlight=False, markup=False, soft_wrap=True)
-    if passed:
-        kinds = ", ".join(f"{count} {printable(suffix)}" for suffix, count in sorted(passed.items()))
-        console.print(f"Passed over, no pictures by name: {kinds}.", style="dim", highlight=False, markup=False)
+    said = [f"{_total(counts, judge)}. {judge.footer()}"]
+    if inputs.passed:
+        said.append(f"Passed over, no pictures by name: {inputs.passed_over()}.")
+    said.extend(videos.said())
+    for text in said:
+        console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
     if arguments.output is not None:
         say(console, f"written: {arguments.output}")
-    return 1 if counts[None] else 0
+    if any(counts[word] for word in arguments.fail_on):
+        return FOUND
+    return 1 if counts[NO_VERDICT] else 0
 
 
-def _strange_from(bundle: Bundle, *, asked: float | None) -> float | None:
-    """Return the `ood` from which a picture is unsure: what was asked for, else the bundle's; None: none is.
+def _write(
+    arguments: argparse.Namespace, judge: Judge, scorer: Scorer, inputs: Inputs, videos: VideoWork, *, form: Format
+) -> Counter[str]:
+    """Judge and write; return how often each verdict was given, those of a command that was gone on with included."""
+    if arguments.output is not None and form in FORMS:
+        facts = {**judge.facts(), **videos.facts()}
+        work = unfinished(arguments.output, inputs, form=form, facts=facts, resume=arguments.resume)
+        with work as (stream, left, kept):
+            counts = Counter(kept)
+            answers = _judged(scorer, left, judge, videos, counts)
+            bar = tracked(answers, doing="judging", total=len(inputs), done=kept.total())
+            write_verdicts(bar, stream, form=form, judge=judge)
+            return counts
+    if arguments.resume:
+        raise DataError("--resume goes on with a file of rows: name it with --output FILE.csv or FILE.jsonl.")
+    counts = Counter()
+    answers = _judged(scorer, inputs, judge, videos, counts)
+    if form == "table":
+        screen = Console()  # the bar stands below the verdicts on one screen
+        for verdict in tracked(answers, doing="judging", total=len(inputs), console=screen):
+            show_verdict(verdict, screen)
+        return counts
+    with open_output(arguments.output) as stream:
+        if form == "csv":
+            stream.write(csv_header())
+        write_verdicts(tracked(answers, doing="judging", total=len(inputs)), stream, form=form, judge=judge)
+    return counts
+
+
+def _judged(
+    scorer: Scorer, paths: Iterable[Path], judge: Judge, videos: VideoWork, counts: Counter[str]
+) -> Iterator[Verdict]:
+    """Yield the verdicts, counting them by their words."""
+
+    def pictures(run: Iterable[Path]) -> Iterator[Verdict]:
+        return map(judge.verdict, scorer.score_paths(_from_stdin() if path == STDIN else path for path in run))
+
+    for verdict in judge_paths(paths, pictures=pictures, video=partial(videos.verdict, scorer=scorer)):
+        counts[verdict.label or NO_VERDICT] += 1
+        yield verdict
+
+
+def _from_stdin() -> InMemory:
+    """Return the picture that standard input holds."""
+    return InMemory(STDIN, sys.stdin.buffer.read(MAX_BYTES + 1))
+
+
+def _inputs(arguments: argparse.Namespace) -> Inputs:
+    """Return the files that the command line names, or that the lists name which it names.
 
     Raises:
-        DataError: asked of a bundle that can't tell, or no share.
+        DataError: see Inputs and read_list.
 
     """
-    own = bundle.record.ood
-    if asked is None:
-        return None if own is None or own.threshold >= 1 else own.threshold
-    if own is None:
-        raise DataError(
-            f"--ood-threshold: bundle '{bundle.folder}' has no out-of-distribution score. "
-            "Leave the option out, or train anew with ood.method=knn."
-        )
-    if not 0.5 < asked <= 1:
-        raise DataError(f"--ood-threshold {asked:g}: a share of validation above 0.5 and at most 1, as 0.99 (1: none).")
-    return None if asked >= 1 else asked
+    if not arguments.from_lists:
+        return Inputs(arguments.paths, suffixes=suffixes())
+    lists = [(path, sys.stdin.buffer.read() if path == STDIN else None) for path in arguments.paths]
+    return Inputs([named for path, stdin in lists for named in read_list(path, stdin=stdin)], suffixes=suffixes())
+
+
+def _total(counts: Counter[str], judge: Judge) -> str:
+    """Return '3 fake, 1 real, 2 unsure'."""
+    words = ["fake", "real", *(["unsure"] if judge.may_be_unsure or counts["unsure"] else [])]
+    found = [f"{counts[word]} {word}" for word in words]
+    return ", ".join([*found, f"{counts[NO_VERDICT]} {NO_VERDICT}"] if counts[NO_VERDICT] else found)
 
 
 def _format(arguments: argparse.Namespace) -> Format:
     """Return the form asked for, else that of the output file's extension, else table or lines."""
-    if arguments.json:
-        return "json"
-    if arguments.csv:
-        return "csv"
+    asked: Format
+    for asked in ("json", "jsonl", "csv"):
+        if getattr(arguments, asked):
+            return asked
     if arguments.output is None:
         return "table" if sys.stdout.isatty() else "lines"
     output: Path = arguments.output
     if output.suffix.lower() not in SUFFIX_FORMATS:
-        raise DataError(f"--output '{output}': take --json or --csv, or one of the endings {', '.join(SUFFIX_FORMATS)}")
+        endings = ", ".join(SUFFIX_FORMATS)
+        raise DataError(f"--output '{output}': take --json, --jsonl or --csv, or one of the endings {endings}")
     return SUFFIX_FORMATS[output.suffix.lower()]

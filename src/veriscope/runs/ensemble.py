@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 
 from veriscope.audit.before import read_facts
-from veriscope.bundle.bundle import Bundle, TrainingFacts, load_bundle
+from veriscope.bundle.bundle import Bundle, load_bundle
 from veriscope.bundle.ensemble import Part, save_ensemble, why_no_ood
+from veriscope.bundle.record import TrainingFacts
 from veriscope.config.command import data_words, override, typed
 from veriscope.config.schema import RunConfig
 from veriscope.errors import RunError

@@ -9,9 +9,12 @@ import numpy as np
 from rich.console import Console
 
 from veriscope.audit.before import read_facts
-from veriscope.bundle.bundle import Bundle, TrainingFacts, save_bundle
+from veriscope.bundle.bundle import Bundle
+from veriscope.bundle.record import TrainingFacts
+from veriscope.bundle.save import save_bundle
 from veriscope.bundle.scorer import Scored, Scorer
 from veriscope.bundle.seen import fingerprints
+from veriscope.bundle.torch_network import TorchNetwork
 from veriscope.config.command import data_words, override, typed
 from veriscope.config.schema import RunConfig
 from veriscope.data.manifest import Manifest
@@ -53,7 +56,7 @@ def finish_run(
         thresholds=chosen.terms.thresholds,
         unsure=chosen.terms.unsure,
         training=_facts(config, folder, data, judgement),
-        seen={"train": fingerprints(data.train), "val": fingerprints(val)},
+        seen={"train": fingerprints(data.train.absolute_paths()), "val": fingerprints(val.absolute_paths())},
         ood=ood,
         audit=read_facts(folder.audit),
         notices=bundle_notices(judgement, synthetic=config.data.kind == "synthetic"),
@@ -67,16 +70,19 @@ def finish_run(
 
 def _score(config: RunConfig, val: Manifest, detector: Detector) -> list[Scored]:
     """Return the answers for val, by the same loop that evaluation and prediction use."""
-    scorer = Scorer(
+    network = TorchNetwork(
         detector,
         device="cpu" if config.trainer.accelerator == "cpu" else "auto",
         precision="fp32" if config.trainer.precision == "fp32" else "auto",
+    )
+    scorer = Scorer(
+        network,
         batch_size=config.data.batch_size,
         num_workers=config.data.num_workers,
         max_pixels=config.data.max_pixels,
         keep_vectors=config.ood.method != "none",
     )
-    answers = scorer.score_paths(val.absolute_path(index) for index in range(len(val)))
+    answers = scorer.score_paths(val.absolute_paths())
     answers = only_what_is_fitted_on(answers, count=len(val), seed=config.seed)
     return list(tracked(answers, doing="judging val", total=len(val), shown=config.trainer.progress))
 

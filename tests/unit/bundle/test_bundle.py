@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from tests.helpers.bundles import FACTS, tiny_bundle
 from tests.helpers.models import model_config
 
-from veriscope.bundle import load_bundle, save_bundle
+from veriscope.bundle import load_bundle
+from veriscope.bundle.save import save_bundle
 from veriscope.errors import BundleError
-from veriscope.models import build_detector
+from veriscope.models.detector import build_detector
 from veriscope.types import Calibration, Threshold
 
 

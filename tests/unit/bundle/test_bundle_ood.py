@@ -12,14 +12,16 @@ import torch
 from safetensors.numpy import save_file
 from tests.helpers.bundles import FACTS, tiny_bundle, write_pictures
 
-from veriscope.bundle import Bundle, Scorer, load_bundle, save_bundle
+from veriscope.bundle import Bundle, Scorer, load_bundle
 from veriscope.bundle.ensemble import Part, save_ensemble, why_no_ood
+from veriscope.bundle.save import save_bundle
 from veriscope.bundle.scorer import Scored
+from veriscope.bundle.torch_network import TorchNetwork
 from veriscope.cli import main
 from veriscope.errors import BundleError
 from veriscope.models.ood import Ood, OutOfDistribution, read_ood
 from veriscope.models.ood_fit import fit_reference
-from veriscope.predict.images import to_verdict
+from veriscope.predict.judge import to_verdict
 from veriscope.runs.ensemble import lacks
 from veriscope.types import Calibration, Threshold, UnsureBand
 
@@ -27,7 +29,7 @@ THRESHOLD = Threshold(value=0.4, rule="best balanced accuracy", chosen_on="val")
 
 
 def vectors_of(bundle: Bundle, paths: list[Path]) -> np.ndarray:
-    scorer = Scorer(bundle.detector(), device="cpu", precision="fp32", keep_vectors=True)
+    scorer = Scorer(TorchNetwork(bundle.detector(), device="cpu", precision="fp32"), keep_vectors=True)
     return np.stack([scored.vectors[0] for scored in scorer.score_paths(paths)])
 
 
@@ -59,7 +61,7 @@ def test_it_is_said_in_the_record_and_changes_no_logit(bundle: Bundle, known: li
     assert (facts.method, facts.threshold, facts.num_pictures, facts.fitted_on) == ("knn", 0.99, 120, "generated val")
     assert bundle.record.format_version == 3
     plain = load_bundle(bundle.folder.parent / "plain")
-    one, other = (list(Scorer(b, device="cpu", precision="fp32").score_paths(known[:5])) for b in (bundle, plain))
+    one, other = (list(b.scorer(device="cpu", precision="fp32").score_paths(known[:5])) for b in (bundle, plain))
     assert [s.logit for s in one] == [s.logit for s in other]
     assert all(s.ood is not None and s.vectors is None for s in one)
     assert all(s.ood is None for s in other)
@@ -71,8 +73,8 @@ def test_batches_threads_and_unreadable_files_leave_each_picture_its_own(
     (tmp_path / "text.jpg").write_text("no picture")
     new = write_pictures(tmp_path / "new", 7, side=61)
     paths = [new[0], tmp_path / "text.jpg", *new[1:]]
-    alone = [s.ood for s in Scorer(bundle, device="cpu", precision="fp32", batch_size=1).score_paths(paths)]
-    together = Scorer(bundle, device="cpu", precision="fp32", batch_size=3, num_workers=2)
+    alone = [s.ood for s in bundle.scorer(device="cpu", precision="fp32", batch_size=1).score_paths(paths)]
+    together = bundle.scorer(device="cpu", precision="fp32", batch_size=3, num_workers=2)
     assert [s.ood for s in together.score_paths(paths)] == pytest.approx(alone, abs=2 / 121)
     assert alone[1] is None
     expected = bundle.ood().score([vectors_of(bundle, new)])
@@ -94,7 +96,7 @@ def test_a_damaged_file_is_refused_in_words(bundle: Bundle, damage: str, tmp_pat
     file = folder / "ood.safetensors"
     file.unlink() if damage == "missing" else file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(BundleError, match=r"ood\.safetensors' is missing or damaged; copy the whole folder again"):
-        Scorer(load_bundle(folder), device="cpu")
+        load_bundle(folder).scorer(device="cpu")
 
 
 def test_an_ensemble_asks_each_member(bundle: Bundle, known: list[Path], tmp_path: Path) -> None:
@@ -134,7 +136,7 @@ def test_an_ensemble_asks_each_member(bundle: Bundle, known: list[Path], tmp_pat
     both = ensemble("both", bundle, other)
     new = write_pictures(tmp_path / "new", 6, side=61)
     one, two, mean = (
-        [s.ood for s in Scorer(b, device="cpu", precision="fp32").score_paths(new)] for b in (bundle, other, both)
+        [s.ood for s in b.scorer(device="cpu", precision="fp32").score_paths(new)] for b in (bundle, other, both)
     )
     assert mean == pytest.approx([(a + b) / 2 for a, b in zip(one, two, strict=True)], abs=1e-9)
     assert both.record.ood is not None

@@ -12,10 +12,13 @@ import yaml
 from tests.helpers.bundles import FACTS, tiny_bundle, write_pictures
 from tests.helpers.models import model_config
 
-from veriscope.bundle import Bundle, Part, Scorer, load_bundle, save_bundle, save_ensemble
+from veriscope.bundle import Bundle, load_bundle
+from veriscope.bundle.ensemble import Part, save_ensemble
+from veriscope.bundle.save import save_bundle
 from veriscope.bundle.seen import merge_seen
 from veriscope.errors import BundleError
-from veriscope.models import Ensemble, build_detector
+from veriscope.models.detector import build_detector
+from veriscope.models.ensemble import Ensemble
 from veriscope.types import Calibration, Threshold, preferred_name
 
 TEMPERATURES = (0.5, 2.0)
@@ -67,12 +70,12 @@ def test_the_scorer_takes_it_like_any_other(tmp_path: Path) -> None:
     paths = write_pictures(tmp_path / "pictures", 3)
 
     def logits(model: Bundle) -> np.ndarray:
-        scorer = Scorer(model, device="cpu", precision="fp32", batch_size=2)
+        scorer = model.scorer(device="cpu", precision="fp32", batch_size=2)
         return np.array([scored.logit for scored in scorer.score_paths(paths)])
 
     by_hand = (logits(load_bundle(tmp_path / "fold_0")) / 0.5 + logits(load_bundle(tmp_path / "fold_1")) / 2.0) / 2
     assert np.allclose(logits(bundle), by_hand, atol=1e-5)
-    for scored in Scorer(bundle, device="cpu", precision="fp32").score_paths(paths):
+    for scored in bundle.scorer(device="cpu", precision="fp32").score_paths(paths):
         assert scored.score == pytest.approx(1 / (1 + math.exp(-scored.logit / 1.25)))
     assert bundle.preferred_threshold == bundle.threshold("out_of_fold") == POOLED
 

@@ -127,6 +127,17 @@ def test_other_files_are_counted_and_hidden_ones_are_not(tmp_path, caplog):
     assert "1 pictures lie outside" in caplog.text
 
 
+def test_a_class_that_is_mapped_but_not_there_is_told(tmp_path, caplog):
+    write_dataset(tmp_path, num_images=1)
+    for own in ("align.json", "manifest.csv"):
+        (tmp_path / own).write_text("")
+    with caplog.at_level(logging.WARNING):
+        scan_folder(tmp_path, class_map={"Fake": "fake", "fotos": "real"})
+    assert [record.getMessage() for record in caplog.records] == [
+        f"'{tmp_path}': data.class_map names fotos, but no class folder is called so"
+    ]
+
+
 def test_links_are_followed_once_and_circles_end(tmp_path, caplog):
     touch(tmp_path, "store/1.jpg", "root/fake/2.jpg", "root/real/x/3.jpg")
     (tmp_path / "root/real/linked").symlink_to(tmp_path / "store")

@@ -17,9 +17,10 @@ from tests.helpers.models import model_config
 from torch import nn
 
 from veriscope.augment.corruptions import parse_corruption, recompress
-from veriscope.bundle.bundle import load_bundle
+from veriscope.bundle import load_bundle
 from veriscope.bundle.record import EnsembleFacts, Member
 from veriscope.bundle.scorer import Scorer
+from veriscope.bundle.torch_network import TorchNetwork
 from veriscope.config.evaluate import EvaluateConfig, RobustnessConfig
 from veriscope.config.load import CONF_DIR, to_plain, validate
 from veriscope.config.schema import DataConfig, PathsConfig
@@ -71,7 +72,7 @@ def place(tmp_path):
     tiny_bundle(tmp_path / "bundle")
     bundle = load_bundle(tmp_path / "bundle")
     root = write_set(tmp_path / "data", brighter=40)
-    return root, bundle, Scorer(bundle, device="cpu", precision="fp32", batch_size=8)
+    return root, bundle, bundle.scorer(device="cpu", precision="fp32", batch_size=8)
 
 
 def jobs(*names):
@@ -175,7 +176,7 @@ def test_other_pictures_weights_or_precision_are_other_cells(place, tmp_path):
     paths = sorted(path for path in root.rglob("*") if path.is_file())
     first = cell_store(tmp_path, bundle=bundle, scorer=scorer, paths=paths)
     assert cell_store(tmp_path, bundle=bundle, scorer=scorer, paths=paths).path("x") == first.path("x")
-    half = Scorer(bundle, device="cpu", precision="bf16")
+    half = bundle.scorer(device="cpu", precision="bf16")
     others = [
         cell_store(tmp_path, bundle=bundle, scorer=half, paths=paths),
         cell_store(tmp_path, bundle=bundle, scorer=scorer, paths=paths[1:]),
@@ -268,7 +269,7 @@ class Reads(nn.Module):
 )
 def test_a_planted_format_shortcut_shows_and_its_clean_twin_has_none(tmp_path, fake_format, brighter, what, shortcut):
     tiny_bundle(tmp_path / "bundle")
-    scorer = Scorer(Reads(what), device="cpu", precision="fp32")
+    scorer = Scorer(TorchNetwork(Reads(what), device="cpu", precision="fp32"))
     root = write_set(tmp_path / "data", num_each=64, fake_format=fake_format, brighter=brighter)
     found = measure_robustness(
         RobustnessConfig(aligned=True),
@@ -396,7 +397,7 @@ def test_all_that_changes_a_logit_makes_other_cells(place, tmp_path):
 def test_the_grid_asks_nobody_how_strange_a_damaged_picture_is(place, tmp_path, monkeypatch):
     _, _, scorer = place
     asked = []
-    monkeypatch.setattr(scorer.detector, "answer", lambda *_: asked.append(1), raising=False)
+    monkeypatch.setattr(scorer.network.detector, "answer", lambda *_: asked.append(1), raising=False)
     scorer.ood = object()  # had it been asked, it could not answer
     _, _, run = score(place, tmp_path / "a", names=("jpeg:75",))
     assert run().shape == (1, 20)

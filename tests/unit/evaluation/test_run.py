@@ -9,7 +9,8 @@ from PIL import Image
 from rich.console import Console
 from tests.helpers.models import model_config
 
-from veriscope.bundle.bundle import TrainingFacts, save_bundle
+from veriscope.bundle.record import TrainingFacts
+from veriscope.bundle.save import save_bundle
 from veriscope.bundle.seen import fingerprints
 from veriscope.config.evaluate import EvaluateConfig
 from veriscope.config.schema import DataConfig, PathsConfig, SplitConfig
@@ -216,7 +217,7 @@ def test_training_pictures_are_known_in_other_folders_and_under_other_names(tmp_
     """The same files, in one folder without splits, renamed, among others: nothing but their bytes tells."""
     own = load_manifest(data_config(pictures(tmp_path / "data", num_each=20)), paths_cache=tmp_path / "cache")
     parts = cut(own, SplitConfig())
-    seen = {"train": fingerprints(parts.train), "val": fingerprints(parts.val)}
+    seen = {"train": fingerprints(parts.train.absolute_paths()), "val": fingerprints(parts.val.absolute_paths())}
     bundle = bundle_for(tmp_path / "bundle", own, seen=seen)
     copy = pictures(tmp_path / "copy", seed=5)
     for index in range(3):

@@ -20,7 +20,7 @@ from veriscope.evaluation.predictions import PredictionTable, TableMeta
 from veriscope.evaluation.reliance import reliance
 from veriscope.evaluation.shares import share_figures
 from veriscope.evaluation.shipped import measure_shipped
-from veriscope.predict.images import to_verdict
+from veriscope.predict.judge import to_verdict
 from veriscope.types import Calibration, Threshold, UnsureBand
 
 HALF = Threshold(value=0.5, rule="youden", chosen_on="val")

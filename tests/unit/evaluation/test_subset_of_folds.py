@@ -7,7 +7,8 @@ import torch
 from tests.helpers.bundles import FACTS, write_pictures
 from tests.helpers.models import model_config
 
-from veriscope.bundle import Bundle, save_bundle
+from veriscope.bundle import Bundle
+from veriscope.bundle.save import save_bundle
 from veriscope.bundle.seen import fingerprints
 from veriscope.config.schema import DataConfig, SplitConfig
 from veriscope.data.manifest import Manifest
@@ -40,7 +41,7 @@ def bundle_of(folder: Path, manifest: Manifest, split: SplitConfig) -> Bundle:
         calibration=Calibration(),
         thresholds={},
         training=FACTS.model_copy(update=facts),
-        seen={"train": fingerprints(pool), "val": fingerprints(pool)[:0]},
+        seen={"train": fingerprints(pool.absolute_paths()), "val": fingerprints(pool.absolute_paths())[:0]},
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from tests.helpers.models import model_config
 from torch import nn
 
-from veriscope.models import Detector, build_detector
+from veriscope.models.detector import Detector, build_detector
 from veriscope.models.registry import BACKBONES, HEADS
 
 SIZE = 64

@@ -10,7 +10,8 @@ from tests.helpers.models import model_config
 from torch.nn import functional as F
 
 from veriscope.errors import ConfigError, ModelError
-from veriscope.models import build_detector, precision
+from veriscope.models import precision
+from veriscope.models.detector import build_detector
 from veriscope.models.features import FeatureShape
 from veriscope.models.heads import TextureHead, TextureStatsHead, halve
 from veriscope.models.precision import native_bf16, resolve_device, resolve_precision

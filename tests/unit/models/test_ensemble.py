@@ -6,7 +6,8 @@ import pytest
 import torch
 from tests.helpers.models import model_config
 
-from veriscope.models import Detector, Ensemble, build_detector
+from veriscope.models.detector import Detector, build_detector
+from veriscope.models.ensemble import Ensemble
 
 
 def member(seed: int, **changes: object) -> Detector:

@@ -14,7 +14,8 @@ from sklearn.neighbors import NearestNeighbors
 from tests.helpers.models import model_config
 
 from veriscope.errors import BundleError, ModelError
-from veriscope.models import Ensemble, build_detector
+from veriscope.models.detector import build_detector
+from veriscope.models.ensemble import Ensemble
 from veriscope.models.ood import OutOfDistribution, rank, ranks_among_themselves, read_ood, write_ood
 from veriscope.models.ood_fit import MAX_PICTURES, choose_pictures, fit_reference
 

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from tests.helpers.models import model_config
 
 from veriscope.errors import ModelError
-from veriscope.models import build_detector, check_model
 from veriscope.models.backbones import describe_weights, import_timm
+from veriscope.models.detector import build_detector, check_model
 from veriscope.models.registry import Registry
 
 SHARED = Path(os.environ.get("VERISCOPE_SHARED", Path(__file__).parents[4] / "shared"))

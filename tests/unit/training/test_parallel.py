@@ -12,8 +12,8 @@ from torch.distributed.tensor import DTensor
 
 from veriscope.config.schema import OptimConfig, PhaseConfig, TrainerConfig
 from veriscope.errors import ConfigError
-from veriscope.models import build_detector
 from veriscope.models.backbones import synchronise_batch_norm
+from veriscope.models.detector import build_detector
 from veriscope.training.fit import check_hardware
 from veriscope.training.fsdp import shard
 from veriscope.training.optim import learning_rates, lr_factor

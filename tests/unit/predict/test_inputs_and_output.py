@@ -11,9 +11,9 @@ from tests.helpers.bundles import tiny_bundle
 from veriscope.bundle.scorer import Scored
 from veriscope.errors import DataError
 from veriscope.files import safe_cell
-from veriscope.predict import collect_images
-from veriscope.predict.images import to_verdict
-from veriscope.predict.output import footer, open_output, printable, write_verdicts
+from veriscope.predict.inputs import Inputs, read_list
+from veriscope.predict.judge import Judge, to_verdict
+from veriscope.predict.output import csv_header, open_output, printable, write_verdicts
 from veriscope.types import Threshold, Verdict
 
 THRESHOLD = Threshold(value=0.4, rule="best balanced accuracy", chosen_on="val")
@@ -28,20 +28,50 @@ def test_folders_are_searched_and_named_files_taken_as_they_are(tmp_path: Path) 
     for name in ("b.JPG", "a.png", "notes.txt", ".hidden.png", "deep/er/c.webp", ".git/d.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found, passed = collect_images([tmp_path / "notes.txt", tmp_path])
-    assert [str(p.relative_to(tmp_path)) for p in found] == ["notes.txt", "a.png", "b.JPG", "deep/er/c.webp"]
-    assert passed == {".txt": 1}
+    found = Inputs([tmp_path / "notes.txt", tmp_path])
+    names = ["notes.txt", "a.png", "b.JPG", "deep/er/c.webp"]
+    assert [str(p.relative_to(tmp_path)) for p in found] == names
+    assert [str(p.relative_to(tmp_path)) for p in found] == names, "a second time, for a bar and for what is left"
+    assert (len(found), found.passed_over()) == (4, "1 .txt")
     (tmp_path / "broken.png").symlink_to(tmp_path / "gone")
-    assert tmp_path / "broken.png" in collect_images([tmp_path])[0]
+    assert tmp_path / "broken.png" in list(Inputs([tmp_path]))
     (tmp_path / "loop").symlink_to(tmp_path)
-    assert len(collect_images([tmp_path])[0]) == 4
+    assert len(list(Inputs([tmp_path]))) == 4
 
 
 def test_missing_paths_and_empty_folders_are_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no such file or folder: .*nothing\.png"):
-        collect_images([tmp_path, tmp_path / "nothing.png"])
+        Inputs([tmp_path, tmp_path / "nothing.png"])
     with pytest.raises(DataError, match="no images in"):
-        collect_images([tmp_path])
+        Inputs([tmp_path])
+
+
+def test_patterns_are_expanded_and_a_file_of_that_name_wins(tmp_path: Path) -> None:
+    for name in ("a.png", "deep/b.png", "c[1].png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert list(Inputs([tmp_path / "**/*.png"])) == [tmp_path / n for n in ("a.png", "c[1].png", "deep/b.png")]
+    assert list(Inputs([tmp_path / "c[1].png"])) == [tmp_path / "c[1].png"]
+    with pytest.raises(DataError, match="nothing fits the pattern"):
+        Inputs([tmp_path / "*.webp"])
+
+
+@pytest.mark.parametrize("address", ["https://example.org/a.jpg", "s3://bucket/a.jpg", "file:///etc/passwd"])
+def test_addresses_are_refused_with_the_way_round(address: str) -> None:
+    with pytest.raises(DataError, match=r"veriscope fetches nothing from the network\. .* predict BUNDLE -"):
+        Inputs([Path(address)])
+
+
+def test_a_list_names_files_by_lines_or_by_null_bytes(tmp_path: Path) -> None:
+    listed = tmp_path / "list"
+    listed.write_bytes(b"a.png\r\n\nb c.png\n")
+    assert read_list(listed) == [Path("a.png"), Path("b c.png")]
+    assert read_list(listed, stdin=b"a\nb.png\0c\xff.png\0") == [Path("a\nb.png"), Path("c\udcff.png")]
+    listed.write_bytes(b"\n")
+    with pytest.raises(DataError, match="names no file"):
+        read_list(listed)
+    with pytest.raises(DataError, match="can't be read"):
+        read_list(tmp_path / "gone")
 
 
 def test_the_threshold_itself_is_fake() -> None:
@@ -55,7 +85,7 @@ def test_the_threshold_itself_is_fake() -> None:
 def test_json_and_csv_can_be_read_back(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "bundle")
     stream = io.StringIO()
-    write_verdicts(VERDICTS, stream, form="json", bundle=bundle, terms=bundle.terms(), threshold=THRESHOLD)
+    write_verdicts(VERDICTS, stream, form="json", judge=Judge.of(bundle))
     document = json.loads(stream.getvalue())
     assert [row["path"] for row in document["verdicts"]] == [v.path for v in VERDICTS]
     assert document["verdicts"][0] == {
@@ -71,12 +101,12 @@ def test_json_and_csv_can_be_read_back(tmp_path: Path) -> None:
     assert document["notices"] == ["Made for tests."]
     assert document["class_map"] == {"real": 0, "fake": 1}
     empty = io.StringIO()
-    write_verdicts([], empty, form="json", bundle=bundle, terms=bundle.terms(), threshold=THRESHOLD)
+    write_verdicts([], empty, form="json", judge=Judge.of(bundle))
     assert json.loads(empty.getvalue())["verdicts"] == []
 
     stream = io.StringIO()
-    write_verdicts(VERDICTS, stream, form="csv", bundle=bundle, terms=bundle.terms(), threshold=THRESHOLD)
-    rows = list(csv.DictReader(io.StringIO(stream.getvalue())))
+    write_verdicts(VERDICTS, stream, form="csv", judge=Judge.of(bundle))
+    rows = list(csv.DictReader(io.StringIO(csv_header() + stream.getvalue())))
     assert [row["verdict"] for row in rows] == ["fake", "no verdict", "real"]
     assert rows[0]["logit"] == "-2.5", "a number is no formula"
     assert rows[1]["path"].startswith("'=")
@@ -96,7 +126,7 @@ def test_names_cannot_drive_a_terminal() -> None:
 
 def test_the_footer_says_what_the_verdicts_mean(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "b")
-    line = footer(bundle, THRESHOLD, terms=bundle.terms())
+    line = Judge.of(bundle).footer()
     assert "\n" not in line
     for part in ("fake = 1", "fake from 0.4 on", "best balanced accuracy, chosen on val", "Made for tests."):
         assert part in line
