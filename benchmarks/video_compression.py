@@ -1,9 +1,9 @@
 """What video compression does to a detector of pictures: the same pictures, as they are and as frames of videos.
 
-    python benchmarks/video_compression.py BUNDLE FOLDER_OF_REAL FOLDER_OF_FAKE [PICTURES_OF_EACH]
+    python benchmarks/video_compression.py BUNDLE FOLDER_OF_REAL FOLDER_OF_FAKE [PICTURES_OF_EACH [SIDE]]
 
-The pictures are of one size, which stays. Each is shown for one second of a video of 5 frames a second; one frame of it
-is judged.
+The pictures are of one size, which stays, or are enlarged to SIDE x SIDE pixels first. Each is shown for one second of a
+video of 5 frames a second; one frame of it is judged.
 """
 
 import sys
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from veriscope.bundle.bundle import load_bundle
@@ -24,7 +25,7 @@ from tests.helpers.clips import Pixels, make_clip
 RATE = 5
 H264 = {"preset": "medium"}
 WAYS = {
-    "files as they are": None,
+    "no video": None,
     "lossless video (FFV1)": {"form": "matroska", "codec": "ffv1", "pixel_format": "bgr0"},
     "H.264, crf 18": {"options": {**H264, "crf": "18"}},
     "H.264, crf 23 (the encoder's default)": {"options": {**H264, "crf": "23"}},
@@ -33,9 +34,11 @@ WAYS = {
 }
 
 
-def pixels(paths: list[Path], way: str) -> Iterator[Pixels]:
-    """Yield each picture as `way` leaves it."""
+def pixels(paths: list[Path], way: str, *, side: int | None) -> Iterator[Pixels]:
+    """Yield each picture, enlarged to `side` where it is given, as `way` leaves it."""
     stored = [decode_image(path) for path in paths]
+    if side is not None:
+        stored = [np.asarray(Image.fromarray(one).resize((side, side), Image.Resampling.BICUBIC)) for one in stored]
     how = WAYS[way]
     if how is None:
         yield from stored
@@ -52,6 +55,7 @@ def main() -> None:
     judge = Judge.of(load_bundle(Path(sys.argv[1])))
     scorer = judge.bundle.scorer(calibration=judge.terms.calibration)
     number = int(sys.argv[4]) if len(sys.argv) > 4 else 200
+    side = int(sys.argv[5]) if len(sys.argv) > 5 else None
     rng = np.random.default_rng(42)
     chosen = [list(rng.permutation(sorted(Path(folder).iterdir()))[:number]) for folder in sys.argv[2:4]]
     print("| pictures | AUROC | real called fake | fakes called fake | unlike training, real and fake |")
@@ -59,7 +63,9 @@ def main() -> None:
     for way in WAYS:
         logits, called, strange = [], [], []
         for paths in chosen:
-            found = list(scorer.score_pixels((path, one) for path, one in zip(paths, pixels(paths, way), strict=True)))
+            found = list(
+                scorer.score_pixels((path, one) for path, one in zip(paths, pixels(paths, way, side=side), strict=True))
+            )
             logits.append([scored.logit for scored in found])
             called.append(np.mean([(scored.score or 0) >= judge.threshold.value for scored in found]))
             strange.append(np.mean([(scored.ood or 0) >= (judge.strange_from or 2) for scored in found]))
