@@ -16,6 +16,7 @@ from veriscope.commands import (
     pack,
     predict,
     reproduce,
+    serve,
     summary,
     sweep,
 )
@@ -68,7 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"veriscope {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (align, audit, card, compare, download, matrix, pack, predict, reproduce, summary, sweep, bench):
+    using = (align, audit, card, compare, download, matrix, pack, predict, reproduce, serve, summary, sweep, bench)
+    for command in using:
         command.add(commands)
     return parser
 

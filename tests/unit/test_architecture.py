@@ -34,6 +34,10 @@ HOMES = {
     "optuna": ("runs/study.py",),
     "jinja2": ("evaluation/page.py", "runs/matrix_page.py"),
     "fastapi": ("serving/",),
+    "starlette": ("serving/",),
+    "uvicorn": ("serving/",),
+    "python_multipart": ("serving/",),
+    "prometheus_client": ("serving/",),
     "onnx": ("export/",),
 }
 

@@ -1,0 +1,278 @@
+"""The application: routes over one engine."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, FastAPI, Security
+from fastapi.responses import Response
+from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.routing import Route
+
+from veriscope import __version__
+from veriscope.bundle.scorer import Scorer
+from veriscope.predict.judge import Judge
+from veriscope.serving.engine import Engine
+from veriscope.serving.errors import ApiError
+from veriscope.serving.guard import Guard
+from veriscope.serving.metrics import MEDIA_TYPE, Metrics
+from veriscope.serving.page import load_page
+from veriscope.serving.schemas import Answer, Capabilities, Health, Model, Problem, Verdicts
+from veriscope.serving.settings import Access, Limits
+from veriscope.serving.upload import FIELD, Held, Reader, Upload
+from veriscope.serving.verdicts import describe, file_verdict, model_name, oversized
+
+T = TypeVar("T")
+
+DESCRIPTION = """\
+Real photograph or deepfake? Send pictures, get verdicts with a calibrated score. A verdict is a reason to look closer,
+not a proof; `GET /v1/model` says what it rests on. Nothing that is sent is kept.
+
+Every answer whose status is 400 or above has the shape of `Problem`. At 503 the header `Retry-After` says when to try
+again.
+"""
+
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "properties": {
+                        FIELD: {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "pictures: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, known by content",
+                        }
+                    },
+                },
+                "encoding": {FIELD: {"contentType": "application/octet-stream"}},
+            }
+        },
+    }
+}
+
+_PROBLEMS = {
+    400: ("bad_form", "The body is no multipart form as its Content-Type announces."),
+    401: ("no_token", "This server asks for a token: Authorization: Bearer TOKEN."),
+    403: ("foreign_origin", "Pages of other sites may not use this server's API."),
+    408: ("too_slow_upload", "The body took over 60 s to come."),
+    413: ("too_large", "A request may hold 100 MB. Send fewer files at once."),
+    415: ("bad_type", "Send a form, multipart/form-data, with each picture as a part named 'files'."),
+    421: ("unknown_host", "This server does not answer under that name."),
+    500: ("internal", "Something went wrong in the server. Its log says what, under this request_id."),
+    503: ("busy", "The server has as much to do as it can hold. Try again in 2 s."),
+    504: ("too_slow", "There was no answer within 30 s, and the work was dropped."),
+}
+
+
+def create_app(judge: Judge, scorer: Scorer, *, limits: Limits, access: Access | None = None) -> FastAPI:
+    """Return the application. `app.state.engine` is its Engine, which runs from the lifespan's start to its end.
+
+    Args:
+        judge: turns scores into verdicts, as `veriscope predict` does.
+        scorer: of the judge's bundle, with the judge's calibration and a batch size of at least the limits' one.
+        limits: what a request may cost.
+        access: who may ask; None: everybody who reaches the server.
+
+    """
+    access = Access() if access is None else access
+    metrics = Metrics()
+    engine = Engine(scorer, limits=limits, metrics=metrics)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await engine.start()
+        try:
+            yield
+        finally:
+            await engine.stop()
+
+    app = FastAPI(
+        title="veriscope",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # Swagger's page comes from another host
+        redoc_url=None,
+        exception_handlers={HTTPException: _from_router},
+    )
+    app.state.engine = engine
+    capabilities = Capabilities(explain=False, video=False)
+    model = describe(judge, scorer, limits=limits, capabilities=capabilities)
+    held = Held(limits.max_held_bytes)
+    api = _Api(judge, engine, limits=limits, held=held, model=model)
+    guards = [] if access.token is None else [Security(HTTPBearer(auto_error=False))]
+    v1 = APIRouter(prefix="/v1", dependencies=guards)
+    v1.post(
+        "/predict",
+        summary="Verdicts for pictures",
+        response_model=Verdicts,
+        responses=_problems(400, 408, 413, 415, 503, 504, guarded=access.token is not None),
+        openapi_extra=_FORM,
+    )(api.predict)
+    v1.post(
+        "/explain",
+        summary="Where a score comes from, for one picture",
+        responses={501: {"model": Problem, "description": "This server has no explanations."}},
+        openapi_extra=_FORM,
+    )(api.explain)
+    v1.get(
+        "/model",
+        summary="The detector, what its verdicts rest on, and what the server grants",
+        response_model=Model,
+        responses=_problems(guarded=access.token is not None),
+    )(api.describe)
+    app.include_router(v1)
+    _add_operation(app, engine, held)
+    _add_page(app)
+    app.add_middleware(Guard, access=access, metrics=metrics)
+    return app
+
+
+class _Api:
+    """The routes below /v1."""
+
+    def __init__(self, judge: Judge, engine: Engine, *, limits: Limits, held: Held, model: Model) -> None:
+        self.judge = judge
+        self.engine = engine
+        self.limits = limits
+        self.held = held
+        self.model = model.model_dump_json()
+
+    async def predict(self, request: Request) -> Response:
+        """Judge one or many pictures. The answers come in the order of the files, each with a verdict or an error."""
+        reader = Reader(limits=self.limits, held=self.held)
+        try:
+            uploads = await self._uploads(request, reader)
+            kept = [upload.data for upload in uploads if upload.data is not None]
+            judged = iter(await _while_connected(request, self.engine.judge(kept)))
+        finally:
+            reader.release()
+        results = [
+            file_verdict(
+                index, upload, oversized(self.limits) if upload.data is None else next(judged), judge=self.judge
+            )
+            for index, upload in enumerate(uploads)
+        ]
+        for result in results:
+            self.engine.metrics.pictures.labels(result.verdict or "error").inc()
+        answer = Verdicts(
+            request_id=request.state.request_id,
+            model=model_name(self.judge.bundle),
+            threshold=self.judge.threshold.value,
+            results=results,
+            notices=list(self.judge.bundle.notices),
+        )
+        return _json(answer)
+
+    async def explain(self, request: Request) -> Response:
+        """Return where a score comes from."""
+        raise ApiError(HTTPStatus.NOT_IMPLEMENTED, "not_here", "This server has no explanations.")
+
+    async def describe(self) -> Response:
+        """Return the detector's facts, its thresholds and its model card, and the limits and parts of this server."""
+        return Response(self.model, media_type="application/json")
+
+    async def _uploads(self, request: Request, reader: Reader) -> list[Upload]:
+        self.engine.refuse_if_full()
+        return await reader.read(request.headers, request.stream(), retry_after_s=self.engine.retry_after_s())
+
+
+async def _while_connected(request: Request, work: Awaitable[T]) -> T:
+    """Return what `work` comes to; it is cancelled as soon as the client has gone.
+
+    Raises:
+        ClientDisconnect: it has gone.
+
+    """
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _json(answer: Answer, *, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return Response(answer.model_dump_json(), status_code=status, media_type="application/json")
+
+
+def _problems(*statuses: int, guarded: bool = False) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI responses for errors with these statuses, and for those that every route below /v1 has."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for status in sorted({*statuses, 403, 421, *([401] if guarded else [])}):
+        code, message = _PROBLEMS[status]
+        example = {"error": {"code": code, "message": message, "request_id": "5f2b8c1d9e3a4f60"}}
+        found[status] = {
+            "model": Problem,
+            "description": HTTPStatus(status).phrase,
+            "content": {"application/json": {"example": example}},
+        }
+    return found
+
+
+async def _from_router(_: Request, error: Exception) -> Response:
+    """Hand the router's own errors (404, 405) to the Guard, which gives every error its shape."""
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    raise ApiError(status, status.name.lower(), f"{status.phrase}.", headers=error.headers) from None
+
+
+def _add_operation(app: FastAPI, engine: Engine, held: Held) -> None:
+    """Add what operators and their machines ask."""
+
+    async def healthz() -> Response:
+        """Say that the process answers."""
+        return _json(Health(status="ok"))
+
+    async def readyz() -> Response:
+        """Say whether requests are taken: 503 while the detector starts, and from the moment that it is to end."""
+        if engine.ready and not engine.stopping:
+            return _json(Health(status="ok"))
+        waiting = Health(status="stopping" if engine.stopping else "starting")
+        return _json(waiting, status=HTTPStatus.SERVICE_UNAVAILABLE)
+
+    async def numbers() -> Response:
+        """Return the counters in Prometheus' text format."""
+        engine.metrics.ready.set(engine.ready and not engine.stopping)
+        engine.metrics.held.set(held.count)
+        return Response(engine.metrics.text(), media_type=MEDIA_TYPE)
+
+    app.get("/healthz", summary="Is the process alive?", response_model=Health)(healthz)
+    unready: dict[int | str, dict[str, Any]] = {503: {"model": Health, "description": "Not now"}}
+    app.get("/readyz", summary="Does it take requests?", response_model=Health, responses=unready)(readyz)
+    app.get("/metrics", summary="Counters for Prometheus", response_class=Response, include_in_schema=False)(numbers)
+
+
+def _add_page(app: FastAPI) -> None:
+    assets = load_page()
+
+    async def serve(request: Request) -> Response:
+        asset = assets.get(request.path_params.get("name", "index.html"))
+        if asset is None:
+            raise ApiError(HTTPStatus.NOT_FOUND, "not_found", "Not Found.")
+        # Asked anew each time, answered without a body while it is the same: a page of one version with a script of
+        # another would break.
+        headers = {"ETag": asset.etag, "Cache-Control": "no-cache"}
+        if request.headers.get("if-none-match") == asset.etag:
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+        return Response(asset.body, media_type=asset.media_type, headers=headers)
+
+    app.router.routes.append(Route("/", serve))
+    app.router.routes.append(Route("/static/{name}", serve))

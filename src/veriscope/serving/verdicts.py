@@ -1,0 +1,113 @@
+"""From what became of a file to what the API says of it, and what the API says of the detector."""
+
+from pathlib import Path
+from typing import Any
+
+from veriscope import __version__
+from veriscope.bundle.base import BaseBundle
+from veriscope.bundle.model_card import model_card
+from veriscope.bundle.scorer import Scored, Scorer
+from veriscope.data.decode import FORMATS
+from veriscope.models.ood import is_strange
+from veriscope.predict.judge import Judge
+from veriscope.serving.engine import Judged
+from veriscope.serving.schemas import (
+    BandFacts,
+    Capabilities,
+    FileError,
+    FileVerdict,
+    LimitFacts,
+    Model,
+    ModelName,
+    Picture,
+    Reason,
+)
+from veriscope.serving.settings import Limits
+from veriscope.serving.upload import Upload
+from veriscope.types import name_verdict
+
+WORDS = {"fake": "looks fake", "real": "looks real", "unsure": "can't tell"}
+
+
+def file_verdict(index: int, upload: Upload, judged: Judged, *, judge: Judge) -> FileVerdict:
+    """Return the answer for one file."""
+    found = judge.verdict(judged.scored or Scored(path=Path(str(index)), logit=None, score=None, error="no score"))
+    facts, sha256 = judged.facts, judged.sha256
+    return FileVerdict(
+        index=index,
+        name=upload.name,
+        verdict=found.label,
+        words=None if found.label is None else WORDS[found.label],
+        score=found.score,
+        logit=found.logit,
+        unsure_because=found.unsure_because,
+        reasons=_reasons(found.score, found.ood, judge=judge),
+        ood=found.ood,
+        picture=None if facts is None or sha256 is None else Picture(**facts._asdict(), sha256=sha256),
+        error=judged.error,
+    )
+
+
+def _reasons(score: float | None, ood: float | None, *, judge: Judge) -> list[Reason]:
+    if score is None:
+        return []
+    reasons: list[Reason] = []
+    if name_verdict(score, threshold=judge.threshold.value, band=judge.band) == "unsure":
+        reasons.append("near_threshold")
+    if judge.strange_from is not None and is_strange(ood, judge.strange_from):
+        reasons.append("unlike_training")
+    return reasons
+
+
+def oversized(limits: Limits) -> Judged:
+    """Return what became of a file that was not kept since it is larger than a file may be."""
+    size = f"{limits.max_file_bytes / 1_000_000:g} MB"
+    return Judged(None, None, None, FileError(code="too_large", message=f"A file may hold {size}; this one is larger."))
+
+
+def model_name(bundle: BaseBundle) -> ModelName:
+    """Return which detector it is."""
+    return ModelName(name=bundle.record.model.name, weights_sha256=bundle.weights_sha256)
+
+
+def describe(judge: Judge, scorer: Scorer, *, limits: Limits, capabilities: Capabilities) -> Model:
+    """Return all that a client may know of the detector and of what the server grants."""
+    record, band = judge.bundle.record, judge.band
+    calibration = judge.terms.calibration
+    plain: dict[str, Any] = calibration.model_dump()
+    plain.pop("knots", None)  # hundreds of pairs, which nobody reads here
+    return Model(
+        name=record.model.name,
+        weights_sha256=record.weights_sha256,
+        veriscope_version=__version__,
+        class_map=record.class_map,
+        input_size_px=record.model.input.size_px,
+        num_parameters=record.num_parameters,
+        num_members=record.num_members,
+        trained_on=record.training.data_name,
+        num_train=record.training.num_train,
+        num_val=record.training.num_val,
+        threshold=judge.threshold.model_dump(),
+        thresholds={name: threshold.model_dump() for name, threshold in judge.terms.thresholds.items()},
+        unsure=None
+        if band is None or band.low == band.high
+        else BandFacts(low=band.low, high=band.high, accuracy=band.accuracy, chosen_on=band.chosen_on),
+        unsure_from_ood=judge.strange_from,
+        calibration=plain,
+        calibrated=calibration.fitted_on != "none",
+        fake_share=calibration.base_rate or calibration.fake_share,
+        footnote=judge.footer(),
+        notices=list(judge.bundle.notices),
+        capabilities=capabilities,
+        limits=LimitFacts(
+            max_file_bytes=limits.max_file_bytes,
+            max_files=limits.max_files,
+            max_body_bytes=limits.max_body_bytes,
+            max_pixels=limits.max_pixels,
+            timeout_s=limits.timeout_s,
+            formats=[name for name in FORMATS if name != "MPO"],
+        ),
+        device=scorer.network.device,
+        precision=scorer.network.precision,
+        card=model_card(record),
+    )
