@@ -20,57 +20,14 @@ from veriscope.serving.engine import Engine
 from veriscope.serving.errors import ApiError
 from veriscope.serving.guard import Guard
 from veriscope.serving.metrics import MEDIA_TYPE, Metrics
+from veriscope.serving.openapi import DESCRIPTION, FORM, problems
 from veriscope.serving.page import load_page
-from veriscope.serving.schemas import Answer, Capabilities, Health, Model, Problem, Verdicts
+from veriscope.serving.schemas import Answer, Capabilities, Health, Model, Verdicts
 from veriscope.serving.settings import Access, Limits
-from veriscope.serving.upload import FIELD, Held, Reader, Upload
+from veriscope.serving.upload import Held, Reader, Upload
 from veriscope.serving.verdicts import describe, file_verdict, model_name, oversized
 
 T = TypeVar("T")
-
-DESCRIPTION = """\
-Real photograph or deepfake? Send pictures, get verdicts with a calibrated score. A verdict is a reason to look closer,
-not a proof; `GET /v1/model` says what it rests on. Nothing that is sent is kept.
-
-Every answer whose status is 400 or above has the shape of `Problem`. At 503 the header `Retry-After` says when to try
-again.
-"""
-
-_FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": [FIELD],
-                    "properties": {
-                        FIELD: {
-                            "type": "array",
-                            "minItems": 1,
-                            "items": {"type": "string", "format": "binary"},
-                            "description": "pictures: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, known by content",
-                        }
-                    },
-                },
-                "encoding": {FIELD: {"contentType": "application/octet-stream"}},
-            }
-        },
-    }
-}
-
-_PROBLEMS = {
-    400: ("bad_form", "The body is no multipart form as its Content-Type announces."),
-    401: ("no_token", "This server asks for a token: Authorization: Bearer TOKEN."),
-    403: ("foreign_origin", "Pages of other sites may not use this server's API."),
-    408: ("too_slow_upload", "The body took over 60 s to come."),
-    413: ("too_large", "A request may hold 100 MB. Send fewer files at once."),
-    415: ("bad_type", "Send a form, multipart/form-data, with each picture as a part named 'files'."),
-    421: ("unknown_host", "This server does not answer under that name."),
-    500: ("internal", "Something went wrong in the server. Its log says what, under this request_id."),
-    503: ("busy", "The server has as much to do as it can hold. Try again in 2 s."),
-    504: ("too_slow", "There was no answer within 30 s, and the work was dropped."),
-}
 
 
 def create_app(judge: Judge, scorer: Scorer, *, limits: Limits, access: Access | None = None) -> FastAPI:
@@ -109,32 +66,36 @@ def create_app(judge: Judge, scorer: Scorer, *, limits: Limits, access: Access |
     model = describe(judge, scorer, limits=limits, capabilities=capabilities)
     held = Held(limits.max_held_bytes)
     api = _Api(judge, engine, limits=limits, held=held, model=model)
-    guards = [] if access.token is None else [Security(HTTPBearer(auto_error=False))]
-    v1 = APIRouter(prefix="/v1", dependencies=guards)
+    _add_v1(app, api, guarded=access.token is not None)
+    _add_operation(app, engine, held)
+    _add_page(app)
+    app.add_middleware(Guard, access=access, metrics=metrics)
+    return app
+
+
+def _add_v1(app: FastAPI, api: "_Api", *, guarded: bool) -> None:
+    """Add the API; `guarded`: its description says that it asks for a token, which the Guard does."""
+    v1 = APIRouter(prefix="/v1", dependencies=[Security(HTTPBearer(auto_error=False))] if guarded else [])
     v1.post(
         "/predict",
         summary="Verdicts for pictures",
         response_model=Verdicts,
-        responses=_problems(400, 408, 413, 415, 503, 504, guarded=access.token is not None),
-        openapi_extra=_FORM,
+        responses=problems(400, 408, 413, 415, 503, 504, guarded=guarded),
+        openapi_extra=FORM,
     )(api.predict)
     v1.post(
         "/explain",
         summary="Where a score comes from, for one picture",
-        responses={501: {"model": Problem, "description": "This server has no explanations."}},
-        openapi_extra=_FORM,
+        responses=problems(501, guarded=guarded),
+        openapi_extra=FORM,
     )(api.explain)
     v1.get(
         "/model",
         summary="The detector, what its verdicts rest on, and what the server grants",
         response_model=Model,
-        responses=_problems(guarded=access.token is not None),
+        responses=problems(guarded=guarded),
     )(api.describe)
     app.include_router(v1)
-    _add_operation(app, engine, held)
-    _add_page(app)
-    app.add_middleware(Guard, access=access, metrics=metrics)
-    return app
 
 
 class _Api:
@@ -211,20 +172,6 @@ async def _gone(request: Request) -> None:
 
 def _json(answer: Answer, *, status: HTTPStatus = HTTPStatus.OK) -> Response:
     return Response(answer.model_dump_json(), status_code=status, media_type="application/json")
-
-
-def _problems(*statuses: int, guarded: bool = False) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI responses for errors with these statuses, and for those that every route below /v1 has."""
-    found: dict[int | str, dict[str, Any]] = {}
-    for status in sorted({*statuses, 403, 421, *([401] if guarded else [])}):
-        code, message = _PROBLEMS[status]
-        example = {"error": {"code": code, "message": message, "request_id": "5f2b8c1d9e3a4f60"}}
-        found[status] = {
-            "model": Problem,
-            "description": HTTPStatus(status).phrase,
-            "content": {"application/json": {"example": example}},
-        }
-    return found
 
 
 async def _from_router(_: Request, error: Exception) -> Response:
