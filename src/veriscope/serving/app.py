@@ -20,7 +20,7 @@ from veriscope.serving.engine import Engine
 from veriscope.serving.errors import ApiError
 from veriscope.serving.guard import Guard
 from veriscope.serving.metrics import MEDIA_TYPE, Metrics
-from veriscope.serving.openapi import DESCRIPTION, FORM, problems
+from veriscope.serving.openapi import DESCRIPTION, form, problems
 from veriscope.serving.page import load_page
 from veriscope.serving.schemas import Answer, Capabilities, Health, Model, Verdicts
 from veriscope.serving.settings import Access, Limits
@@ -81,13 +81,14 @@ def _add_v1(app: FastAPI, api: "_Api", *, guarded: bool) -> None:
         summary="Verdicts for pictures",
         response_model=Verdicts,
         responses=problems(400, 408, 413, 415, 503, 504, guarded=guarded),
-        openapi_extra=FORM,
+        openapi_extra=form(max_files=api.limits.max_files),
     )(api.predict)
     v1.post(
         "/explain",
         summary="Where a score comes from, for one picture",
         responses=problems(501, guarded=guarded),
-        openapi_extra=FORM,
+        openapi_extra=form(max_files=1),
+        include_in_schema=False,
     )(api.explain)
     v1.get(
         "/model",

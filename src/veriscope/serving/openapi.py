@@ -14,28 +14,21 @@ Every answer whose status is 400 or above has the shape of `Problem`. At 503 the
 again.
 """
 
-FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": [FIELD],
-                    "properties": {
-                        FIELD: {
-                            "type": "array",
-                            "minItems": 1,
-                            "items": {"type": "string", "format": "binary"},
-                            "description": "pictures: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, known by content",
-                        }
-                    },
-                },
-                "encoding": {FIELD: {"contentType": "application/octet-stream"}},
-            }
-        },
+
+def form(*, max_files: int) -> dict[str, Any]:
+    """Return the OpenAPI description of a form with files."""
+    files = {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": max_files,
+        "items": {"type": "string", "format": "binary"},
+        "description": "pictures: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, known by content",
     }
-}
+    schema = {"type": "object", "required": [FIELD], "properties": {FIELD: files}, "additionalProperties": False}
+    encoding = {FIELD: {"contentType": "application/octet-stream"}}
+    content = {"multipart/form-data": {"schema": schema, "encoding": encoding}}
+    return {"requestBody": {"required": True, "content": content}}
+
 
 _PROBLEMS = {
     400: ("bad_form", "The body is no multipart form as its Content-Type announces."),

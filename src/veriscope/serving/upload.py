@@ -118,11 +118,8 @@ class Form:
 
     def _begin(self) -> None:
         if len(self.uploads) == self.limits.max_files:
-            raise ApiError(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                "too_many_files",
-                f"A request may hold {self.limits.max_files} files. Send the others in another one.",
-            )
+            text = f"A request may hold {self.limits.max_files} files. Send the others in another one."
+            raise bad_request(text, code="too_many_files")
         self._part = _Part()
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
