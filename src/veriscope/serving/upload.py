@@ -53,7 +53,7 @@ class _Part:
     headers: dict[str, str] = field(default_factory=dict)
     header_name: bytearray = field(default_factory=bytearray)
     header_value: bytearray = field(default_factory=bytearray)
-    chunks: list[bytes] = field(default_factory=list)
+    data: bytearray = field(default_factory=bytearray)
     size: int = 0
     name: str | None = None
 
@@ -149,17 +149,17 @@ class Form:
         if part.size > self.limits.max_file_bytes:
             self._forget(part)
         else:
-            part.chunks.append(data[start:end])
+            part.data += data[start:end]
             self.kept_bytes += end - start
 
     def _forget(self, part: _Part) -> None:
-        self.kept_bytes -= sum(map(len, part.chunks))
-        part.chunks.clear()
+        self.kept_bytes -= len(part.data)
+        part.data = bytearray()
 
     def _end(self) -> None:
         part = self._open
         fits = part.size <= self.limits.max_file_bytes
-        self.uploads.append(Upload(part.name, b"".join(part.chunks) if fits else None))
+        self.uploads.append(Upload(part.name, bytes(part.data) if fits else None))
         self._part = None
 
     def _finish(self) -> None:

@@ -8,8 +8,8 @@ export const counted = (verdict, number) => `${number} ${ONE_OR_MANY[verdict][nu
 
 // A score from 0 to 1 as a number of 100, without claiming a certainty that nothing has.
 export function ofHundred(score) {
-  if (score < 0.005) return "under 1";
-  if (score > 0.995) return "over 99";
+  if (score < 0.01) return "under 1";
+  if (score > 0.99) return "over 99";
   return String(Math.round(score * 100));
 }
 
