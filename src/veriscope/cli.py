@@ -1,6 +1,7 @@
 """The `veriscope` command. Nothing heavy is imported before a command is known and its arguments are sound."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -12,6 +13,7 @@ from veriscope.commands import (
     card,
     compare,
     download,
+    explain,
     matrix,
     pack,
     predict,
@@ -35,13 +37,25 @@ from veriscope.processes import close_on_sigterm
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code: 0 done, 1 done in part, 2 bad input, 130 interrupted, 141 pipe closed."""
-    arguments = build_parser().parse_args(argv)
+    parser = build_parser()
+    arguments, unknown = parser.parse_known_args(argv)
+    settable = hasattr(arguments, "set")
+    if unknown:
+        hint = "; KEY=VALUE stands behind --set" if settable and "=" in unknown[0] else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     run: Callable[[argparse.Namespace], int] = arguments.run
     close_on_sigterm()
     try:
         return run(arguments)
     except VeriscopeError as error:
-        print(f"veriscope: {printable(str(error), keep=chr(10))}", file=sys.stderr)
+        text = str(error)
+        # Readers speak to whoever types train.py, where such words stand alone.
+        hint = (
+            " Say it behind --set."
+            if settable and "--set" not in text and re.search(r"\b(data|paths)\.\w+=", text)
+            else ""
+        )
+        print(f"veriscope: {printable(text, keep=chr(10))}{hint}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         drop_stdout()
@@ -64,13 +78,27 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="veriscope",
-        description="Judge pictures with a trained detector of deepfakes and AI-generated images.",
+        description="Look at data, and judge pictures with trained detectors of deepfakes and AI-generated images.",
         epilog="Training and evaluation: python train.py --help, python evaluate.py --help.",
     )
     parser.add_argument("--version", action="version", version=f"veriscope {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    using = (align, audit, card, compare, download, matrix, pack, predict, reproduce, serve, summary, sweep, bench)
-    for command in using:
+    for command in (
+        align,
+        audit,
+        card,
+        compare,
+        download,
+        explain,
+        matrix,
+        pack,
+        predict,
+        reproduce,
+        serve,
+        summary,
+        sweep,
+        bench,
+    ):
         command.add(commands)
     return parser
 

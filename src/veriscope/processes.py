@@ -11,6 +11,11 @@ from veriscope.errors import Terminated
 _PARENT = "VERISCOPE_PARENT"
 
 
+def num_cores() -> int:
+    """Return how many cores this process may use, which a container or a batch system may have cut."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def child_environment(own: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return an environment with this process's name in it, for a child that calls `end_with_parent`."""
     return {**own, _PARENT: str(os.getpid())}

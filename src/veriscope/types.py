@@ -245,3 +245,62 @@ class Verdict:
     error: str | None = None
     unsure_because: str | None = None
     ood: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameVerdict:
+    """The answer for one frame of a video, shown from `time_s` on; as in Verdict, `label` None and `error` go together.
+
+    Of several crops of a frame it is that of the highest score.
+    """
+
+    time_s: float
+    label: VerdictName | None
+    score: float | None
+    logit: float | None
+    ood: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of a video whose frames look fake: from `start_s` to `end_s`, `num_frames` of them judged so."""
+
+    start_s: float
+    end_s: float
+    num_frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class VideoVerdict(Verdict):
+    """The answer for a video: label, score, logit and ood are of the middle of its frames (predict.video says how).
+
+    `frames` are those that were looked at, in the order of time. `num_asked` frames were wanted of it; `num_damaged` of
+    them did not decode. `suspicious`: stretches that look fake, in the order of time. `length_s` is what the file
+    claims, None where it doesn't say; its pictures go from `start_s` to `end_s`. `notes` are plain words.
+    """
+
+    frames: tuple[FrameVerdict, ...] = ()
+    num_asked: int = 0
+    num_damaged: int = 0
+    suspicious: tuple[Stretch, ...] = ()
+    length_s: float | None = None
+    start_s: float = 0.0
+    end_s: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def judged(self) -> tuple[FrameVerdict, ...]:
+        """The frames that have a score."""
+        return tuple(frame for frame in self.frames if frame.score is not None)
+
+    @property
+    def suspicious_share(self) -> float | None:
+        """Share of the judged frames that look fake; None where none was judged."""
+        judged = self.judged
+        return sum(frame.label == "fake" for frame in judged) / len(judged) if judged else None
+
+    @property
+    def longest(self) -> Stretch | None:
+        """The longest suspicious stretch, the first of equals."""
+        return max(self.suspicious, key=lambda part: part.end_s - part.start_s, default=None)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 from tests.helpers.badfiles import encoded, picture, write_dataset
 
-from veriscope.audit.report import HTML_NAME, JSON_NAME, PAIRS_NAME, UNREADABLE_NAME
+from veriscope.audit.report import HTML_NAME, JSON_NAME, PAIRS_NAME, UNREADABLE_NAME, limit_text
 from veriscope.cli import main
 
 
@@ -39,6 +40,7 @@ def test_a_folder(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr().out
     assert said.startswith("pictures: 24 pictures (12 real, 12 fake), looked at in ")
     assert f"page: {folder / HTML_NAME}" in said
+    assert "  not measured: shortcuts.container, shortcuts.pixels\n" in said
     found = report(folder)
     assert found["status"] == "warn"  # so few pictures
     assert statuses(folder)["integrity.unreadable"] == "pass"
@@ -52,8 +54,36 @@ def test_a_folder(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
         "fake": 12,
     }
     page = (folder / HTML_NAME).read_text(encoding="utf-8")
+    assert "(2 of them not measured)." in page
     assert "default-src 'none'" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_what_is_said_names_files_and_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_dataset(tmp_path / "split/train", num_images=48, size_px=64)
+    for name in ("real", "fake"):
+        (tmp_path / "split/test" / name).mkdir(parents=True)
+        for number in range(24, 48):
+            moved = f"{name}/{number:03}.jpg"
+            (tmp_path / "split/train" / moved).rename(tmp_path / "split/test" / moved)
+    (tmp_path / "split/test/fake/copy.jpg").write_bytes((tmp_path / "split/train/fake/000.jpg").read_bytes())
+    code, folder = audit(tmp_path, str(tmp_path / "split"))
+    assert code == 1
+    said = capsys.readouterr().out.splitlines()
+    stop = next(number for number, line in enumerate(said) if line.startswith("  stop  "))
+    assert said[stop : stop + 2] == [
+        "  stop  duplicates.exact_across_splits: 1 picture is in several splits: 1 in test and train",
+        "        such as test/fake/copy.jpg, train/fake/000.jpg",
+    ]
+    assert said[stop + 2].startswith("        -> Keep each in one split: remove its copies from the others (pairs.csv")
+    assert said[-1] == "beside it: pairs.csv, unreadable.csv, audit.json"
+    page = (folder / HTML_NAME).read_text(encoding="utf-8")
+    ids = ("verdict", "shortcuts", "duplicates", "checks", "provenance")  # verdict, why, and then everything
+    places = [page.index(f'id="{name}"') for name in ids]
+    assert places == sorted(places)
+    assert page.index('class="see" href="#duplicates"') < places[1]
+    assert limit_text(0.0, status="warn") == "warns above 0"
+    assert " (bytes)</h3>" in page
 
 
 def test_the_hash_is_of_what_decides_and_of_nothing_else(tmp_path: Path, data: Path) -> None:
@@ -161,6 +191,8 @@ def test_class_names_of_the_user(tmp_path: Path) -> None:
             "Known: before_training, duplicates, integrity, on_stop, shortcuts.",
         ),
         (["{data}", "--set", "optim.lr=1"], "takes KEY=VALUE of data, audit and paths"),
+        (["{data}", "--set", "data.class_map={a:", "real}"], "quote what holds a space"),
+        (["{data}/real"], "expected the folders real and fake"),
         (["{data}", "--against", "{data}/nothing"], "is no folder"),
     ],
 )
@@ -171,6 +203,18 @@ def test_bad_input_ends_in_one_line_and_code_2(
     assert code == 2
     assert text in capsys.readouterr().err
     assert not folder.exists()
+
+
+def test_words_about_the_data_stand_behind_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_dataset(tmp_path / "pictures", classes=("camera", "diffusion"), size_px=64)
+    assert audit(tmp_path, str(root))[0] == 2
+    assert capsys.readouterr().err.endswith(
+        "data.class_map={camera: real, diffusion: fake}' (the quotes are for the shell). Say it behind --set.\n"
+    )
+    with pytest.raises(SystemExit):
+        main(["audit", str(root), "data.class_map={camera: real, diffusion: fake}"])
+    assert "unrecognized arguments" in (said := capsys.readouterr().err)
+    assert said.endswith("; KEY=VALUE stands behind --set\n")
 
 
 def test_a_folder_that_holds_something_is_refused(
@@ -205,7 +249,48 @@ def test_an_audit_starts_without_torch(tmp_path: Path, data: Path) -> None:
         "import sys\nfrom veriscope.cli import main\n"
         f"main(['audit', {str(data)!r}, '--output', {str(tmp_path / 'out')!r}, '--workers', '1',"
         f" '--set', 'paths.cache={tmp_path}'])\n"
-        "print([name for name in ('torch', 'pytorch_lightning', 'matplotlib', 'timm', 'cv2') if name in sys.modules])"
+        "heavy = ('torch', 'pytorch_lightning', 'matplotlib', 'sklearn', 'timm', 'cv2')\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_no_mark_in_a_name_turns_the_page_s_text_round(tmp_path: Path, data: Path) -> None:
+    """U+202E shows what follows it backwards: gpj.exe as exe.jpg."""
+    for label in ("real", "fake"):
+        for number in range(3):
+            file = data / label / f"{number:03d}.jpg"
+            (data / label / f"\u202e{number}gpj.jpg").write_bytes(file.read_bytes())
+            file.write_bytes(b"damaged")
+            (data / label / f"copy{number}\u202e.jpg").write_bytes((data / label / "009.jpg").read_bytes())
+    (data / "fake" / "gen\u202e").mkdir()
+    for number in range(4):
+        (data / f"fake/00{number + 5}.jpg").rename(data / f"fake/gen\u202e/{number}\u202e.jpg")
+    code, folder = audit(tmp_path, str(data))
+    assert code == 1
+    page = (folder / HTML_NAME).read_text(encoding="utf-8")
+    assert "\u202e" not in page
+    assert "\\u202e" in page
+
+
+def test_a_place_that_is_not_utf_8_is_one_line(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = data.rename(tmp_path / os.fsdecode(b"o\xff"))
+    assert audit(tmp_path, str(odd))[0] == 2
+    said = capsys.readouterr().err
+    assert "not valid UTF-8; rename" in said
+    assert len(said) < 300
+
+
+def test_what_cannot_be_read_of_the_other_set_is_no_absence_of_copies(tmp_path: Path, data: Path) -> None:
+    other = write_dataset(tmp_path / "other", num_images=4, size_px=64)
+    assert "duplicates.against_unreadable" not in statuses(
+        audit(tmp_path, str(data), "--against", str(other), name="sound")[1]
+    )
+    for number, file in enumerate(sorted(other.rglob("*.jpg"))):
+        file.write_bytes(b"damaged %d" % number)
+        code, folder = audit(tmp_path, str(data), "--against", str(other), name=f"out{number}")
+        if number in (0, 7):
+            wanted = "stop" if number == 7 else "warn"
+            assert statuses(folder)["duplicates.against_unreadable"] == wanted
+    assert code == 1

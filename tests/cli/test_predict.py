@@ -200,7 +200,8 @@ def test_an_ended_command_is_gone_on_with(
 
 
 def _terms_of(bundle: str, form: str) -> str:
-    facts = {**Judge.of(load_bundle(Path(bundle))).facts(), "form": form}
+    videos = {"every_s": 0.5, "max_frames": 200, "may_be_unsure": True}
+    facts = {**Judge.of(load_bundle(Path(bundle))).facts(), "videos": videos, "form": form}
     facts.pop("bundle")
     return json.dumps(facts)
 

@@ -1,12 +1,11 @@
 """The audit before training: once a run, in its bundle, and a stop refuses."""
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.integration.runs import ROOT, Train, command
+from tests.integration.runs import Train
 
 from veriscope.bundle import load_bundle
 from veriscope.config.schema import RunConfig
@@ -35,18 +34,3 @@ def test_bundle_and_card_say_what_the_audit_came_to(train: Train) -> None:
     del plain["audit"]  # as bundles from before have it
     (folder.bundle / "bundle.json").write_text(json.dumps(plain))
     assert load_bundle(folder.bundle).record.audit is None
-
-
-@pytest.mark.slow
-def test_folds_and_their_ensemble_share_one_audit(pictures: Path, tmp_path: Path) -> None:
-    run = tmp_path / "cv"
-    words = ["split=kfold", "split.num_folds=2", "trainer.max_epochs=1", "crossval.ensemble=true"]
-    asked = [word for word in command(pictures, tmp_path, *words) if not word.startswith("audit.")]
-    places = [f"paths.run_dir={run}", f"paths.cache={tmp_path}/cache"]
-    done = subprocess.run([*asked, WARN, *places], cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("audit, stop: Byte size alone tells fake from real") == 1
-    found = [load_bundle(folder / "bundle").record.audit for folder in (run, run / "fold_0", run / "fold_1")]
-    assert found[0] is not None
-    assert found[0] == found[1] == found[2]
-    assert "audit" not in (run / "fold_0.log").read_text(encoding="utf-8")

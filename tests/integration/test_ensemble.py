@@ -26,6 +26,8 @@ from veriscope.runs.crossval import resume_crossval
 from veriscope.runs.results import CROSSVAL_NAME
 from veriscope.runs.summary import summarise
 
+NO_AUDIT = "audit.before_training=off"
+
 
 @pytest.fixture(scope="module")
 def crossval(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, str]:
@@ -33,11 +35,9 @@ def crossval(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     root = tmp_path_factory.mktemp("crossval")
     words = ("split=kfold", "split.num_folds=2", "crossval.ensemble=true", f"paths.run_dir={root / 'cv'}")
     # The folds come onto one scale by temperature all the same; platt is for the bundles.
-    words += ("calibration.method=platt",)
-    done = subprocess.run(
-        command(pictures, root, f"paths.cache={root / 'cache'}", *words), cwd=ROOT, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    words += ("calibration.method=platt", "audit.on_stop=warn")
+    asked = [word for word in command(pictures, root, f"paths.cache={root / 'cache'}", *words) if word != NO_AUDIT]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return RunFolder(root / "cv"), done.stderr
 
@@ -80,6 +80,17 @@ def test_the_record_says_what_it_is(crossval: tuple[RunFolder, str]) -> None:
     manifest = load_manifest(config.data, paths_cache=config.paths.cache)
     inside = int((fold_numbers(manifest, config.split) != OUTSIDE_FOLDS).sum())
     assert (len(bundle.seen()["train"]), len(bundle.seen()["val"])) == (inside, 0)
+
+
+@pytest.mark.slow
+def test_folds_and_their_ensemble_share_one_audit(crossval: tuple[RunFolder, str]) -> None:
+    folder, said = crossval
+    assert said.count("audit, stop: Byte size alone tells fake from real") == 1
+    found = [load_bundle(run / "bundle").record.audit for run in (folder.path, *sorted(folder.path.glob("fold_?")))]
+    assert len(found) == 3
+    assert found[0] is not None
+    assert found[0] == found[1] == found[2]
+    assert "audit, " not in (folder.path / "fold_0.log").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -82,18 +82,6 @@ def test_an_epoch_that_broke_off_goes_on_exactly(
 
 
 @pytest.mark.slow
-def test_two_processes_on_shards_equal_one(train: Train, packed: Path) -> None:
-    words = ("model.backbone.name=test_convnext", "optim=sgd", "optim.lr=0.05", "trainer.precision=fp32")
-    words += ("data=shards", f"data.root={packed}", "data.window_shards=2")
-    one = train(*words, "++data.batch_size=16")
-    two = train(*words, "++data.batch_size=8", "++data.num_workers=2", "trainer.devices=2")
-    for left, right in zip(history(one), history(two), strict=True):
-        assert [float(left[name]) for name in COLUMNS] == pytest.approx(
-            [float(right[name]) for name in COLUMNS], abs=2e-5
-        )
-
-
-@pytest.mark.slow
 def test_two_ranks_with_two_workers_see_every_sample_once(tmp_path: Path) -> None:
     for number in range(48):
         name = f"data/{('real', 'fake')[number % 2]}/{number:03}.jpg"

@@ -98,6 +98,16 @@ def ranking_aurocs(values: Floats, labels_NL: npt.NDArray[Any]) -> Floats:
     return np.where(pairs > 0, (sums - num_fake * (num_fake + 1) / 2) / np.maximum(pairs, 1), 0.5)
 
 
+def chance_spreads(labels_NL: npt.NDArray[Any]) -> Floats:
+    """Return (L,) the standard deviation of an AUROC that only chance makes, under each of L labellings of N rows.
+
+    sqrt((m + n + 1) / (12 m n)) for m fakes and n real ones (Mann & Whitney 1947); infinite where a class is missing.
+    """
+    num_fake = np.sum(np.asarray(labels_NL) == 1, axis=0)
+    pairs = num_fake * (len(labels_NL) - num_fake)
+    return np.where(pairs > 0, np.sqrt((len(labels_NL) + 1) / (12 * np.maximum(pairs, 1))), np.inf)
+
+
 def shuffled_labels(
     labels: npt.NDArray[Any], folds: Codes, groups: Codes | None, *, count: int, rng: np.random.Generator
 ) -> npt.NDArray[np.int8]:

@@ -2,12 +2,12 @@
 
 import argparse
 import hashlib
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,10 +22,12 @@ from veriscope.audit.align_plan import AlignPlan, plan_alignment
 from veriscope.audit.align_text import Cost, Outcome, outcome_lines, plan_lines, summary_of
 from veriscope.config.named_data import data_title, named_data
 from veriscope.config.schema import DataConfig
+from veriscope.data.decode import MAX_PIXELS, read_file
 from veriscope.data.manifest import Manifest
 from veriscope.data.scan import scan_folder
 from veriscope.data.sources import load_manifest
 from veriscope.errors import ConfigError, DataError, DecodeError
+from veriscope.processes import num_cores
 from veriscope.progress import say, tracked
 from veriscope.provenance import collect, source_commit
 from veriscope.types import CLASS_NAMES, FAKE
@@ -108,9 +110,10 @@ def prepare(arguments: argparse.Namespace) -> Job:
     manifest = load_manifest(config, paths_cache=paths.cache)
     out = Path(arguments.out).expanduser().absolute()
     refuse_overlap(out, manifest, is_folder=config.kind != "manifest")
-    num_workers = arguments.workers or _cores()
+    num_workers = arguments.workers or num_cores()
     files = list(manifest.absolute_paths())
-    found = tracked(_in_order(_header, files, num_workers), doing="reading headers", total=len(files))
+    header = partial(_header, max_pixels=config.max_pixels)
+    found = tracked(_in_order(header, files, num_workers), doing="reading headers", total=len(files))
     facts = list(found)
     plan = plan_alignment(
         facts,
@@ -182,12 +185,10 @@ def _made(job: Job, row: int) -> tuple[bytes, Done]:
     if treatment is None:
         raise ValueError(f"row {row} has no treatment")
     try:
-        source = job.manifest.absolute_path(row).read_bytes()
+        source = read_file(job.manifest.absolute_path(row))
         data, converted = align_picture(source, treatment, max_pixels=job.config.max_pixels)
     except DecodeError as error:
         return b"", Done(row, problem=error.reason)
-    except (FileNotFoundError, PermissionError) as error:
-        return b"", Done(row, problem=str(error.strerror).lower())
     return data, Done(row, len(data), hashlib.sha256(source).hexdigest(), converted)
 
 
@@ -251,9 +252,9 @@ def _check_opens(job: Job, outcome: Outcome) -> None:
         )
 
 
-def _header(path: Path) -> HeaderFacts | str:
+def _header(path: Path, *, max_pixels: int = MAX_PIXELS) -> HeaderFacts | str:
     try:
-        return header_facts(path)
+        return header_facts(path, max_pixels=max_pixels)
     except DecodeError as error:
         return error.reason
 
@@ -266,7 +267,3 @@ def _in_order(work: Callable[[T], R], items: Sequence[T], num_workers: int) -> I
             yield from pool.map(work, items[start : start + _BATCH])  # a million at once would be a million futures
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

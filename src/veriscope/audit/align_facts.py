@@ -1,26 +1,22 @@
 """What the headers of picture files say, and how well each of these facts alone tells the classes apart."""
 
-import stat
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
-from PIL.JpegImagePlugin import get_sampling
 
-from veriscope.data.decode import FORMATS, decode_image
-from veriscope.data.jpeg import jpeg_quality
-from veriscope.errors import DecodeError
+from veriscope.data.container import container_facts
+from veriscope.data.decode import MAX_PIXELS, read_file
 from veriscope.evaluation.metrics import auroc
 from veriscope.types import FAKE, REAL
 
 NO_JPEG = 101  # ranks a picture without JPEG history above every quality
 ALL_FAKES = "all"
 
-_SAMPLINGS = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
-_ORIENTATION_TAG = 0x0112
+TURNS_ASIDE = (5, 6, 7, 8)  # EXIF's orientations that swap width and height
 
 
 class HeaderFacts(NamedTuple):
@@ -43,42 +39,26 @@ class HeaderFacts(NamedTuple):
         return min(self.width_px, self.height_px)
 
 
-def header_facts(path: Path) -> HeaderFacts:
-    """Return what the file's header says; its pixels may still turn out damaged.
+def header_facts(path: Path, *, max_pixels: int = MAX_PIXELS) -> HeaderFacts:
+    """Return what the header of a file, or of a slice (data.places), says; its pixels may still turn out damaged.
 
     Raises:
-        DecodeError: the file can't be read, or is no picture.
+        DecodeError: it can't be read, is no picture, or too large a one.
 
     """
-    try:
-        entry = path.stat()
-        if not stat.S_ISREG(entry.st_mode):  # a pipe would hang for ever
-            raise DecodeError(str(path), "not a regular file")
-        Image.init()  # else OPEN holds only what was met before: a PNG behind JPEGs would be unknown
-        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN] or None) as image:
-            return _facts(image, entry.st_size)
-    except DecodeError:
-        raise
-    except Exception:  # noqa: BLE001 - as in data.decode: PIL's plugins raise anything on hostile bytes
-        decode_image(path)  # says why in its own words
-        raise DecodeError(str(path), "damaged header") from None
-
-
-def _facts(image: Image.Image, size_bytes: int) -> HeaderFacts:
-    is_jpeg = image.format in ("JPEG", "MPO")
-    tables = getattr(image, "quantization", None)
-    turned = image.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
-    width, height = image.size[::-1] if turned else image.size
+    stored = container_facts(read_file(path), name=os.fspath(path), max_pixels=max_pixels)
+    width, height = stored.width_px, stored.height_px
+    is_jpeg = stored.format == "JPEG"
     return HeaderFacts(
-        format="JPEG" if is_jpeg else str(image.format),
-        width_px=width,
-        height_px=height,
-        quality=jpeg_quality(tables) if is_jpeg and tables and 0 in tables else NO_JPEG,
-        subsampling=_SAMPLINGS.get(get_sampling(image), "other") if is_jpeg else "",
-        progressive=bool(image.info.get("progressive") or image.info.get("progression")),
-        exif="exif" in image.info,
-        icc="icc_profile" in image.info,
-        size_bytes=size_bytes,
+        format=stored.format,
+        width_px=height if stored.orientation in TURNS_ASIDE else width,
+        height_px=width if stored.orientation in TURNS_ASIDE else height,
+        quality=NO_JPEG if stored.quality is None else stored.quality,
+        subsampling=(stored.subsampling or "other") if is_jpeg else "",
+        progressive=stored.progressive,
+        exif=stored.exif,
+        icc=stored.icc,
+        size_bytes=stored.size_bytes,
     )
 
 

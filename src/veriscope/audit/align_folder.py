@@ -103,12 +103,13 @@ class AlignFolder:
         found: dict[int, Done] = {}
         if not self._record.is_file():
             return found
-        for line in self._record.read_text(encoding="utf-8").splitlines():
+        for line in self._record.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 done = Done(**json.loads(line))
-            except (ValueError, TypeError):  # cut off by kill -9
+                lies_there = self._lies_there(done)
+            except (ValueError, TypeError):  # cut off by kill -9, or hurt by a disk
                 continue
-            if not done.problem and self._lies_there(done):
+            if not done.problem and lies_there:
                 found[done.row] = done
         return found
 
@@ -117,7 +118,7 @@ class AlignFolder:
             entry = (self.path / self.paths[done.row]).lstat()
         except (OSError, IndexError):
             return False
-        return stat.S_ISREG(entry.st_mode) and entry.st_size == done.size_bytes
+        return done.row >= 0 and stat.S_ISREG(entry.st_mode) and entry.st_size == done.size_bytes
 
     def write(self, row: int, data: bytes) -> None:
         """Write one picture, whole or not at all; a link of its name is replaced, not followed."""

@@ -8,7 +8,7 @@ from PIL import Image, ImageCms
 
 from veriscope.audit.align_plan import GRID_PX, SizePolicy, Treatment
 from veriscope.augment.corruptions import central_square, encode_jpeg, recompress
-from veriscope.data.decode import MAX_PIXELS, decode_image
+from veriscope.data.decode import MAX_PIXELS, decode_image, opened
 from veriscope.errors import DecodeError
 
 Pixels = npt.NDArray[np.uint8]
@@ -25,7 +25,7 @@ def align_picture(data: bytes, treatment: Treatment, *, max_pixels: int = MAX_PI
 
     """
     image_HWC = decode_image(data, max_pixels=max_pixels)
-    image_HWC, converted = _in_srgb(image_HWC, data)
+    image_HWC, converted = _in_srgb(image_HWC, data, max_pixels=max_pixels)
     if treatment.history is not None:
         # Before the size changes: the 8 x 8 grid then starts at the original's corner, as that of a file's own past.
         image_HWC = recompress(image_HWC, "jpeg", treatment.history)
@@ -58,12 +58,12 @@ def fit_size(image_HWC: Pixels, size: SizePolicy) -> Pixels:
     return np.ascontiguousarray(image_HWC[top : top + size.side_px, left : left + size.side_px])
 
 
-def _in_srgb(image_HWC: Pixels, data: bytes) -> tuple[Pixels, bool]:
+def _in_srgb(image_HWC: Pixels, data: bytes, *, max_pixels: int) -> tuple[Pixels, bool]:
     """Return the picture with the colours that its ICC profile means, as sRGB, and whether that changed it.
 
     A profile that is sRGB already, isn't one of RGB, or is damaged leaves the samples as they are.
     """
-    with Image.open(BytesIO(data)) as image:
+    with opened(data, name="<bytes>", max_pixels=max_pixels) as image:
         profile = image.info.get("icc_profile")
     if not profile:
         return image_HWC, False

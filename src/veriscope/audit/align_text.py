@@ -1,5 +1,6 @@
 """What `veriscope align` says: the plan before, and what it came to after."""
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -123,6 +124,7 @@ def outcome_lines(outcome: Outcome, *, plan: AlignPlan, out: Path) -> list[str]:
     if len(missing) > _SHOWN:
         lines.append(f"left out: {len(missing) - _SHOWN:,} more, listed in align.json")
     lines.append(f"written: {len(outcome.after):,} pictures, manifest.csv and align.json in {out}")
+    lines.append(f"{shlex.join(['veriscope', 'audit', str(out)])}   looks at all that could still give the class away")
     return [printable(line) for line in lines]
 
 

@@ -1,8 +1,8 @@
 """The audit that training begins with: cheap by default, and a stop is a stop."""
 
 import json
-import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -10,11 +10,21 @@ from rich.console import Console
 
 from veriscope.audit.run import Audit, Data, run_audit
 from veriscope.bundle.record import AuditFacts
+from veriscope.config.command import value_text, word
+from veriscope.config.load import compose_run
+from veriscope.config.named_data import data_choice
 from veriscope.config.schema import RunConfig
 from veriscope.data.manifest import Manifest
 from veriscope.errors import DataError, RunError, printable
 from veriscope.files import write_text
+from veriscope.processes import num_cores
 from veriscope.progress import say
+
+# Keys of the data that say what is read: who audits anew has to say them, too.
+_READ_BY = (
+    *("root", "class_map", "splits", "group_column", "source_column"),
+    *("image_column", "label_column", "max_pixels"),
+)
 
 
 def audit_before_training(config: RunConfig, manifest: Manifest, *, console: Console) -> AuditFacts | None:
@@ -34,7 +44,7 @@ def audit_before_training(config: RunConfig, manifest: Manifest, *, console: Con
         config=config.audit,
         depth="pixels" if wanted == "full" else "headers",
         cache=config.paths.cache,
-        workers=os.cpu_count() or 1,
+        workers=num_cores(),
         warn=lambda text: say(console, f"warning: {printable(text)}"),
         shown=config.trainer.progress,
     )
@@ -85,10 +95,21 @@ def _refusal(audit: Audit, config: RunConfig) -> str:
 def _command(config: RunConfig) -> str:
     """Return the audit of the same data, as a person types it."""
     data = config.data
-    place = data.file or data.root
-    name = data.name
+    name, choice = data.name, [f"data={data.name}"]
     if name in ("folder", "manifest", "shards"):
-        name = str(place)
+        name = str(data.root if data.kind != "manifest" else data.file)
+        choice = data_choice(name)
     elif name == "hf":
-        name = f"hf:data.file={place}"
-    return shlex.join(["veriscope", "audit", name])
+        name = f"hf:data.file={data.file}"
+        choice.append(word("data.file", data.file))
+    plain = compose_run(choice).data
+    words = [
+        f"data.{key}={_typed(getattr(data, key))}" for key in _READ_BY if getattr(data, key) != getattr(plain, key)
+    ]
+    return shlex.join(["veriscope", "audit", name, *(["--set", *words] if words else [])])
+
+
+def _typed(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name}: {value_text(str(meaning))}' for name, meaning in value.items())}}}"
+    return str(value) if isinstance(value, Path) else value_text(value)

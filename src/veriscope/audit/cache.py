@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_type_hints
 
 import numpy as np
 import PIL
@@ -24,6 +24,8 @@ FILE_NAME = "facts.sqlite"
 _WAIT_S = 30.0  # for another audit that is writing
 _MAX_ASKED = 500  # hashes a question; SQLite's own limit is 32,766, earlier builds' 999
 _CHECKSUM = struct.Struct("<I")
+_PIXELS = PIXELS_BYTES + hashing.HASH_BYTES + 4 * len(pixel_facts.PIXEL_FACTS)
+_KINDS = tuple(get_type_hints(ContainerFacts).values())
 T = TypeVar("T")
 
 
@@ -65,13 +67,13 @@ class FactsCache:
                 default=[],
             )
             for key, body in rows:
-                if (facts := _unpacked(body)) is not None:
+                if (facts := _unpacked(key, body, depth=depth)) is not None:
                     found[key] = facts
         return found
 
     def keep(self, facts: Mapping[bytes, Facts], *, depth: Depth) -> None:
         """Write facts by SHA-256; they are there for others, and after kill -9, when this returns."""
-        rows = [(key, self._version, depth, _packed(found)) for key, found in facts.items()]
+        rows = [(key, self._version, depth, _packed(key, found)) for key, found in facts.items()]
         if rows:
             self._guarded(lambda: self._write(rows), default=None)
 
@@ -124,26 +126,46 @@ class FactsCache:
         return default
 
 
-def _packed(facts: Facts) -> bytes:
+def _packed(key: bytes, facts: Facts) -> bytes:
     pixels = facts.pixels
     head = json.dumps({"problem": facts.problem, "container": facts.container}).encode()
     parts = [struct.pack("<I", len(head)), head]
     if pixels is not None:
         parts += [pixels.pixels, pixels.hashes, np.ascontiguousarray(pixels.facts, dtype="<f4").tobytes()]
     body = b"".join(parts)
-    return _CHECKSUM.pack(zlib.crc32(body)) + body
+    return _CHECKSUM.pack(zlib.crc32(body, zlib.crc32(key))) + body
 
 
-def _unpacked(body: bytes) -> Facts | None:
-    """Return the facts; None for bytes that a disk has changed: SQLite has no checksums of its own."""
-    if len(body) < 8 or _CHECKSUM.unpack_from(body)[0] != zlib.crc32(body[4:]):
+def _unpacked(key: bytes, body: bytes, *, depth: Depth) -> Facts | None:
+    """Return the facts; None for bytes that a disk has changed, SQLite has no checksums of its own, and for those that
+    this program can't have written."""
+    if not isinstance(body, bytes) or len(body) < 8:
+        return None
+    if _CHECKSUM.unpack_from(body)[0] != zlib.crc32(body[4:], zlib.crc32(key)):
         return None
     (length,) = struct.unpack_from("<I", body, 4)
-    plain = json.loads(body[8 : 8 + length])
     rest = body[8 + length :]
-    stored = None if plain["container"] is None else ContainerFacts(*plain["container"])
+    try:
+        plain = json.loads(body[8 : 8 + length])
+        problem, stored = plain["problem"], plain["container"]
+        container = None if stored is None else ContainerFacts(*stored)
+    except (ValueError, TypeError, KeyError):
+        return None
+    complete = len(rest) == (_PIXELS if problem is None and depth == "pixels" else 0)
+    sound = container is None if problem is not None and stored is None else container is not None and _fits(container)
+    if not (complete and sound and isinstance(problem, str | None)):
+        return None
     if not rest:
-        return Facts(plain["problem"], stored, None)
+        return Facts(problem, container, None)
     cut = PIXELS_BYTES + hashing.HASH_BYTES
     found = np.frombuffer(rest[cut:], dtype="<f4").astype(np.float32)
-    return Facts(plain["problem"], stored, PixelFacts(rest[:PIXELS_BYTES], rest[PIXELS_BYTES:cut], found))
+    return Facts(problem, container, PixelFacts(rest[:PIXELS_BYTES], rest[PIXELS_BYTES:cut], found))
+
+
+def _fits(container: ContainerFacts) -> bool:
+    """Return whether the inspection's table can hold these."""
+    small = (container.quality or 0, container.orientation)
+    return all(
+        isinstance(value, kind) and (not isinstance(value, int) or 0 <= value < 1 << 31)
+        for value, kind in zip(container, _KINDS, strict=True)
+    ) and all(value < 1 << 7 for value in small)

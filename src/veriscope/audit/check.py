@@ -10,12 +10,15 @@ from veriscope.types import Frozen
 Status = Literal["pass", "warn", "stop"]
 _WORST: tuple[Status, ...] = ("pass", "warn", "stop")
 
+MEND_FILES = "Store both classes alike: `veriscope align` writes a copy in one format, size and compression."
+
 
 class Check(Frozen):
     """One question that was asked of the data, and its answer in plain words."""
 
     name: str = Field(min_length=1, description="as `shortcuts.container`; the same in every audit")
     status: Status
+    measured: bool = Field(default=True, description="false: there was too little to tell anything by")
     text: str = Field(min_length=1, description="what was found, with figures")
     mend: str | None = Field(default=None, description="what to do about it; null where nothing has to be done")
     value: float | None = Field(default=None, description="the figure that decided")

@@ -2,13 +2,14 @@
 
 import argparse
 import re
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
 
-from veriscope.audit.report import sentences, write_audit
+from veriscope.audit.report import JSON_NAME, PAIRS_NAME, UNREADABLE_NAME, part_of, sentences, write_audit
 from veriscope.audit.run import Audit, Data, run_audit
 from veriscope.config.command import key_of, word
 from veriscope.config.load import compose_run
@@ -57,6 +58,7 @@ def audit_command(arguments: argparse.Namespace) -> int:
     for line in lines(audit):
         say(Console(), printable(line))
     say(Console(), f"page: {page}")
+    say(Console(), f"beside it: {PAIRS_NAME}, {UNREADABLE_NAME}, {JSON_NAME}")
     return 1 if audit.status == "stop" else 0
 
 
@@ -68,18 +70,25 @@ def lines(audit: Audit) -> list[str]:
         f"{audit.data.name}: {len(audit.data.manifest):,} pictures ({counts['real']:,} real, {counts['fake']:,} fake), "
     )
     shown = [f"{first}{looked} in {audit.seconds:.0f} s", f"{audit.status.upper()}: {sentences(audit)[0]}"]
-    mends: set[str | None] = {None}
+    mends: set[str | None] = set()
     for status in ("stop", "warn"):
         for check in audit.checks:
             if check.status != status:
                 continue
             shown.append(f"  {status}  {check.name}: {check.headline}")
-            if check.mend not in mends:  # what mends several is said once
-                shown.append(f"        {check.mend}")
+            if check.examples and not check.name.startswith("shortcuts."):  # those concern every picture
+                more = ", ..." if len(check.examples) > 2 else ""
+                shown.append(f"        such as {', '.join(check.examples[:2])}{more}")
+            if check.mend is not None and check.mend not in mends:  # what mends several is said once
+                shown.append(f"        -> {check.mend[0].upper()}{check.mend[1:]}")
             mends.add(check.mend)
-    passed = [check.name for check in audit.checks if check.status == "pass"]
+    passed = Counter(part_of(check) for check in audit.checks if check.status == "pass" and check.measured)
     if passed:
-        shown.append(f"  pass  {len(passed)}: {', '.join(passed)}")
+        parts = ", ".join(f"{part.lower()} {count}" for part, count in passed.items())
+        shown.append(f"  pass  {passed.total()} checks: {parts}")
+    unmeasured = [check.name for check in audit.checks if not check.measured and check.status == "pass"]
+    if unmeasured:
+        shown.append(f"  not measured: {', '.join(unmeasured)}")
     if audit.left_out:
         shown.append(f"  not looked at: {', '.join(audit.left_out)}")
     return shown
@@ -108,7 +117,8 @@ def _typed(said: str) -> str:
     key, equals, value = said.partition("=")
     if not equals or key_of(said).partition(".")[0] not in _SETTABLE or "." not in key:
         raise ConfigError(
-            f"--set {said}: it takes KEY=VALUE of data, audit and paths, as audit.shortcuts.warn_auroc=0.65"
+            f"--set {said}: it takes KEY=VALUE of data, audit and paths, as audit.shortcuts.warn_auroc=0.65; quote "
+            "what holds a space, as 'data.class_map={ai: fake}'"
         )
     # A path may hold what Hydra's grammar means otherwise.
     return word(key, Path(value).expanduser()) if key in _PATHS else said

@@ -13,7 +13,7 @@ from veriscope.audit.duplicates import (
     Rows,
     Shared,
     holds_several,
-    num_superfluous,
+    within_parts,
 )
 from veriscope.config.audit import DuplicatesConfig
 from veriscope.data.manifest import Manifest
@@ -21,7 +21,10 @@ from veriscope.types import CLASS_NAMES
 
 NUM_EXAMPLES = 3  # clusters
 
-_KEEP_ONE = "keep each in one split: remove its copies from the others, or name a group for them (data.group_column)"
+_KEEP_ONE = (
+    "keep each in one split: remove its copies from the others (pairs.csv names them); where the program cuts the "
+    "splits, one group for them will do (data.group_column)"
+)
 
 
 def duplicate_checks(found: Duplicates, manifest: Manifest, config: DuplicatesConfig) -> list[Check]:
@@ -66,6 +69,8 @@ def shared_checks(found: Shared, manifest: Manifest, other: Manifest, config: Du
             examples=_matches(found.exact, manifest, other),
         )
     ]
+    if found.num_unread:
+        checks.append(_against_unread_check(found))
     if not found.compared.any():
         return checks
     share = float(near.sum()) / size
@@ -85,6 +90,20 @@ def shared_checks(found: Shared, manifest: Manifest, other: Manifest, config: Du
         )
     )
     return checks
+
+
+def _against_unread_check(found: Shared) -> Check:
+    """Return that a part of the other data set was not compared; where that is all of it, nothing was asked."""
+    return Check(
+        name="duplicates.against_unreadable",
+        status="stop" if found.num_unread == found.num_other else "warn",
+        text=f"{found.num_unread:,} of {found.num_other:,} files of {found.name} can't be read, so no copy is found",
+        mend=f"bring sound copies of these files of {found.name}; an audit of it lists them",
+        value=found.num_unread / found.num_other,
+        warn_at=0,
+        stop_at=1,
+        count=found.num_unread,
+    )
 
 
 def _exact_check(what: str, codes: Rows, across: Bools, manifest: Manifest, values: npt.NDArray[Any]) -> Check:
@@ -137,11 +156,11 @@ def _near_classes_check(codes: Rows, across: Bools, manifest: Manifest, classes:
     return Check(
         name="duplicates.near_across_classes",
         status="warn" if count else "pass",
-        text=f"{_pictures(codes, across)} near copies both among real and among fake, in {count} files: fakes that "
-        "were edited from them, or wrong labels"
+        text=f"{_pictures(codes, across)} in both classes as near copies ({count} files): fakes that were "
+        "edited from real pictures, or wrong labels"
         if count
         else "no fake is a near copy of a real picture",
-        mend="name a group for each fake and its original (data.group_column), so that no split parts them"
+        mend="give each fake and its original one group (in a CSV list: the column group), so that no split parts them"
         if count
         else None,
         value=float(count),
@@ -152,21 +171,25 @@ def _near_classes_check(codes: Rows, across: Bools, manifest: Manifest, classes:
 
 
 def _within_check(found: Duplicates, manifest: Manifest, config: DuplicatesConfig) -> Check:
-    exact, everything = (num_superfluous(codes, manifest.splits) for codes in (found.exact, found.near))
+    # A fake and the picture that it was made from are no repetition: near_across_classes asks for those.
+    exact_codes, codes = (within_parts(codes, manifest.splits, manifest.labels) for codes in (found.exact, found.near))
+    exact, everything = (len(own) - np.unique(own).size for own in (exact_codes, codes))
+    at = config.warn_within_share
     share = everything / max(len(manifest), 1)
-    codes = found.near
+    # One warns where splits are still to be cut: they would part a picture and its copy, and the training stop.
+    status: Status = "warn" if exact and not manifest.has_splits else status_of(share, warn_at=at, stop_at=None)
+    harm = "copies make intervals too narrow" if manifest.has_splits else "a split would put copies on both sides"
     several = np.bincount(codes, minlength=1)[codes] > 1 if len(codes) else np.zeros(0, bool)
     return Check(
         name="duplicates.within_splits",
-        status=status_of(share, warn_at=config.warn_within_share, stop_at=None),
-        text=f"{_share(everything, len(manifest))} only repeat another of the same split ({exact} of them exactly)"
+        status=status,
+        text=f"{_share(everything, len(manifest))} only repeat another of their split and class "
+        f"({exact} of them exactly)"
         if everything
-        else "no split holds a picture twice",
-        mend="remove them: they count some pictures several times, and make intervals too narrow"
-        if share >= config.warn_within_share and everything
-        else None,
+        else "no picture is there twice in a split and class",
+        mend=f"keep one of each (pairs.csv names them): {harm}" if status == "warn" else None,
         value=share,
-        warn_at=config.warn_within_share,
+        warn_at=at,
         count=everything,
         examples=_examples(codes, several, manifest, np.arange(len(codes)).astype(object)) if everything else (),
     )
@@ -213,13 +236,14 @@ def _at_least_warn(share: float, concerned: Bools, stop_at: float) -> Status:
 
 
 def _where(codes: Rows, across: Bools, values: npt.NDArray[Any]) -> str:
-    """Return in which splits the pictures of clusters lie, as `test and train 5, val and train 2`; the most first."""
+    """Return where the pictures of clusters lie, the most first: `5 in test and train, 2 in train and val`."""
     places: dict[int, set[str]] = {}
     for row in np.flatnonzero(across):
         if values[row] is not None:
             places.setdefault(int(codes[row]), set()).add(str(values[row]))
     counts = Counter(" and ".join(sorted(place)) for place in places.values())
-    return ", ".join(f"{place} {count}" for place, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+    ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    return ", ".join(f"{count} in {place}" for place, count in ordered)
 
 
 def _examples(codes: Rows, across: Bools, manifest: Manifest, values: npt.NDArray[Any]) -> tuple[str, ...]:

@@ -72,7 +72,8 @@ class Shared:
     """What a data set of N pictures has in common with another.
 
     `exact`, `near`: (N,) the row of a copy in the other data set, -1 for none; a picture with an exact copy has no near
-    one. `compared`: (N,) as in `Duplicates`, 0 of them where the other has no hashes.
+    one. `compared`: (N,) as in `Duplicates`, 0 of them where the other has no hashes. `num_unread` of the other's
+    `num_other` files can't be read, so copies of them can't be found.
     """
 
     name: str
@@ -80,6 +81,8 @@ class Shared:
     near: Rows
     relabelled: Bools
     compared: Bools
+    num_unread: int
+    num_other: int
 
 
 def find_duplicates(manifest: Manifest, table: pa.Table, *, likeness: float) -> Duplicates:
@@ -149,7 +152,16 @@ def find_shared(
         compared[hashed[~links.plain]] = True
     copy = np.maximum(exact, near)
     relabelled = (copy >= 0) & (other.labels[np.maximum(copy, 0)] != manifest.labels) if len(other) else copy >= 0
-    return Shared(name=name, exact=exact, near=near, relabelled=relabelled, compared=compared)
+    unread = len(other) - int(other_table["problem"].null_count) if "problem" in other_table.column_names else 0
+    return Shared(
+        name=name,
+        exact=exact,
+        near=near,
+        relabelled=relabelled,
+        compared=compared,
+        num_unread=unread,
+        num_other=len(other),
+    )
 
 
 def holds_several(codes: Rows, values: npt.NDArray[Any]) -> Bools:
@@ -167,9 +179,10 @@ def holds_several(codes: Rows, values: npt.NDArray[Any]) -> Bools:
     return found
 
 
-def num_superfluous(codes: Rows, splits: Words) -> int:
-    """Return how many pictures could go, so that no split holds two of one code."""
-    return len(codes) - int(np.unique(np.stack([codes, _word_codes(splits)]), axis=1).shape[1])
+def within_parts(codes: Rows, splits: Words, labels: npt.NDArray[Any]) -> Rows:
+    """Return codes that two pictures share if they share one of `codes`, split and class."""
+    keys = np.stack([codes, _word_codes(splits), labels.astype(np.int64)])
+    return np.asarray(np.unique(keys, axis=1, return_inverse=True)[1], dtype=np.int64).reshape(-1)
 
 
 def _word_codes(words: npt.NDArray[Any]) -> Rows:

@@ -34,6 +34,7 @@ CONTAINER_WORDS: Mapping[str, str] = {
     "orientation": "EXIF orientation",
     "frames": "number of frames",
 }
+CONTAINER_UNITS: Mapping[str, str] = {"size_bytes": "bytes", "width_px": "px", "height_px": "px"}
 PIXEL_WORDS: Mapping[str, str] = {
     "brightness": "brightness",
     "contrast": "contrast",

@@ -26,11 +26,11 @@ class Histogram:
     words: tuple[str, ...] = ()
 
     @property
-    def ends(self) -> tuple[str, str]:
-        """What stands below the first and the last bar."""
+    def ends(self) -> tuple[str, ...]:
+        """What stands below the first bar, the middle and the last bar."""
         precise = max(abs(self.low), abs(self.high)) < 1000
-        low, high = (f"{end:.3g}" if precise else f"{end:,.0f}" for end in (self.low, self.high))
-        return low, high
+        ends = (self.low, (self.low + self.high) / 2, self.high)
+        return tuple(f"{end:.3g}" if precise else f"{end:,.0f}" for end in ends)
 
     @property
     def top(self) -> float:

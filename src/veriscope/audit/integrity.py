@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from veriscope.audit.check import Check, status_of
+from veriscope.audit.check import MEND_FILES, Check, status_of
 from veriscope.config.audit import IntegrityConfig
 from veriscope.data.manifest import Manifest
 from veriscope.evaluation.intervals import wilson
@@ -28,6 +28,10 @@ _SUFFIXES = {
     "TIFF": ("tif", "tiff"),
     "AVIF": ("avif",),
 }
+_MEND_MODES = (
+    "take as many of each kind in both classes, or leave the rare kind out: grey pictures stay grey, however they are "
+    "stored"
+)
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
 
@@ -52,9 +56,9 @@ def check_integrity(manifest: Manifest, table: pa.Table, *, config: IntegrityCon
     formats = np.array(table["format"].to_pylist(), dtype=object)
     labels = manifest.labels
     checks = (
-        _unreadable(problems, num_files=len(manifest), config=config),
-        _gap_check("integrity.formats", "file format", formats, labels, table, config, further=_misnamed(table)),
-        _gap_check("integrity.modes", "kind of colours", kinds, labels, table, config),
+        _unreadable(problems, table, labels, config=config),
+        _gap_check("formats", "file format", formats, labels, table, config, mend=MEND_FILES),
+        _gap_check("modes", "kind of colours", kinds, labels, table, config, mend=_MEND_MODES),
         _lossy(table),
         _sizes(table, config),
         _balance(manifest, config),
@@ -72,17 +76,25 @@ def check_integrity(manifest: Manifest, table: pa.Table, *, config: IntegrityCon
     return Integrity(checks, tuple(problems), {name: found for name, found in counts.items() if found})
 
 
-def _unreadable(problems: Sequence[tuple[str, str]], *, num_files: int, config: IntegrityConfig) -> Check:
-    share = len(problems) / max(num_files, 1)
-    name = "integrity.unreadable"
+def _unreadable(
+    problems: Sequence[tuple[str, str]], table: pa.Table, labels: npt.NDArray[np.int8], *, config: IntegrityConfig
+) -> Check:
+    """Return whether all files can be read; what decides is the class that is worst off: it may be a small one."""
+    name, num_files = "integrity.unreadable", len(labels)
     if not problems:
         return Check(name=name, status="pass", text=f"all {num_files:,} files can be read", value=0.0)
+    bad = np.array(table["problem"].is_valid().to_numpy(), dtype=bool)
+    shares = [float(bad[labels == label].mean()) if (labels == label).any() else 0.0 for label in (REAL, FAKE)]
+    share = max(shares)
+    of = "" if min(shares) == share or num_files in np.bincount(labels) else (
+        " of the fakes" if share == shares[FAKE] else " of the real ones"
+    )  # fmt: skip
     reasons = Counter(_general(text) for _, text in problems)
     listed = "; ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(5))
     return Check(
         name=name,
         status="stop" if share >= config.stop_unreadable and share > 0 else "warn",
-        text=f"{len(problems):,} of {num_files:,} files can't be read ({share:.2%}): {listed}".replace("%)", " %)"),
+        text=f"{len(problems):,} of {num_files:,} files can't be read ({_percent(share)}{of}): {listed}",
         mend="bring sound copies of the files in unreadable.csv, or take them out of the data",
         value=share,
         stop_at=config.stop_unreadable,
@@ -107,26 +119,26 @@ def _gap_check(
     table: pa.Table,
     config: IntegrityConfig,
     *,
-    further: str = "",
+    mend: str,
 ) -> Check:
     """Return whether one class has a word far more often than the other."""
     counts = Counter(word for word in words if word is not None)
     told = _listed(counts)
-    text = (f"{told}" if counts else f"no {what} is known") + further
+    text = (f"{told}" if counts else f"no {what} is known") + (_misnamed(table) if name == "formats" else "")
     gaps = {word: _gap(words, labels, word) for word in counts}
     # Of two words alone both lie as far apart: the rarer one is what strikes.
     worst = max(gaps, key=lambda word: (round(gaps[word][0], 9), -counts[word]), default=None)
     gap = 0.0 if worst is None else gaps[worst][0]
     if worst is None or gap < config.warn_class_gap:
-        return Check(name=name, status="pass", text=text, value=gap, warn_at=config.warn_class_gap)
+        return Check(name=f"integrity.{name}", status="pass", text=text, value=gap, warn_at=config.warn_class_gap)
     real, fake = gaps[worst][1:]
     rows = np.flatnonzero((words == worst) & (labels == (FAKE if fake > real else REAL)))
     return Check(
-        name=name,
+        name=f"integrity.{name}",
         status="warn",
         text=f"the {what} hints at the class: {_percent(real)} of the real pictures are {worst}, "
         f"{_percent(fake)} of the fakes ({told})",
-        mend="bring both classes to one form: veriscope align",
+        mend=mend,
         value=gap,
         warn_at=config.warn_class_gap,
         count=len(rows),

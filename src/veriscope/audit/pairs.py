@@ -151,7 +151,11 @@ def _title(one: Copies) -> str:
         where.append("two splits")
     kind = one.kind + (", mirrored" if one.mirrored else "")
     known = one.kind == "near copy" and not np.isnan(one.likeness)
-    return ", ".join([kind + (f" {one.likeness:.3f}" if known else ""), *where])
+    return ", ".join([kind + (f" {_likeness(one.likeness)}" if known else ""), *where])
+
+
+def _likeness(value: float) -> str:
+    return f"{min(value, 0.999):.3f}"  # 1.000 would be the same picture
 
 
 def _half(data: Data, path: str, split: str, label: str, *, of: str = "") -> Half | None:

@@ -75,11 +75,13 @@ def sentences(audit: Audit) -> list[str]:
     found = {status: [check for check in audit.checks if check.status == status] for status in _ORDER}
     lead = {
         "stop": "Don't train on these data as they are: a detector could cheat, or its figures would flatter it.",
-        "warn": "Nothing here forbids training, but look at what stands below first.",
+        "warn": "No check says stop, but look at the warnings before you train.",
         "pass": "Nothing was found by which a detector could cheat.",
     }[audit.status]
     counts = ", ".join(f"{len(checks)} {status}" for status, checks in found.items() if checks)
-    rest = [f"{len(audit.checks)} checks: {counts}."]
+    unmeasured = sum(not check.measured for check in audit.checks)
+    aside = f" ({unmeasured} of them not measured)" if unmeasured else ""
+    rest = [f"{len(audit.checks)} checks: {counts}{aside}."]
     if audit.left_out:
         rest.append(f"Not looked at: {', '.join(audit.left_out)}.")
     return [lead, *rest]
@@ -98,14 +100,27 @@ def render(audit: Audit, content: Mapping[str, Any], *, pairs: Sequence[Pair]) -
         urgent=_urgent([check for part in parts for check in part[1]]),
         parts=parts,
         pairs=pairs,
+        likeness=audit.config.duplicates.likeness,
         charts=telling_facts(audit, limit=MAX_HISTOGRAMS),
         tables=_tables(audit.integrity.counts),
-        problems=[(printable(path), reason) for path, reason in audit.integrity.problems[:MAX_LISTED]],
+        problems=[(printable(path), printable(reason)) for path, reason in audit.integrity.problems[:MAX_LISTED]],
         num_problems=len(audit.integrity.problems),
         class_map=CLASS_MAP_TEXT,
         facts=[(key.replace("_", " "), facts[key]) for key in (*_FACTS, "data hash", "audit hash")],
         figure=figure_text,
+        limit=limit_text,
     )  # fmt: skip
+
+
+def part_of(check: Check) -> str:
+    """Return what a check is about, in words."""
+    family = check.name.partition(".")[0]
+    return _TITLES.get(family, family)
+
+
+def limit_text(value: float, *, status: Status) -> str:
+    """Return from which figure on a check has `status`, as `warns at 0.7`."""
+    return f"{status}s above 0" if value == 0 else f"{status}s at {figure_text(value)}"
 
 
 def figure_text(value: float | None) -> str:
@@ -117,11 +132,16 @@ def figure_text(value: float | None) -> str:
 
 def _parts(checks: Sequence[Check]) -> list[tuple[str, list[Check]]]:
     """Return the checks by what they are about, the worst first."""
-    parts: dict[str, list[Check]] = {}
+    parts: dict[str, list[Check]] = {title: [] for title in _TITLES.values()}
     for check in sorted(checks, key=lambda check: _ORDER.index(check.status)):
-        parts.setdefault(check.name.partition(".")[0], []).append(check)
-    known = [name for name in _TITLES if name in parts]
-    return [(_TITLES.get(name, name), parts[name]) for name in [*known, *(name for name in parts if name not in known)]]
+        parts.setdefault(part_of(check), []).append(_shown(check))
+    return [(title, found) for title, found in parts.items() if found]
+
+
+def _shown(check: Check) -> Check:
+    """Return the check with names of files and generators escaped: a mark in one could turn the page's text round."""
+    examples = tuple(printable(path) for path in check.examples)
+    return check.model_copy(update={"name": printable(check.name), "text": printable(check.text), "examples": examples})
 
 
 def _urgent(checks: Sequence[Check]) -> list[tuple[Check, str | None]]:

@@ -1,7 +1,7 @@
 """What the found shortcuts come to, in plain words."""
 
-from veriscope.audit.check import Check, Status, status_of
-from veriscope.audit.facts import CONTAINER_WORDS, PIXEL_WORDS
+from veriscope.audit.check import MEND_FILES, Check, Status, status_of
+from veriscope.audit.facts import CONTAINER_UNITS, CONTAINER_WORDS, PIXEL_WORDS
 from veriscope.audit.shortcuts import Fact, Question, Shortcuts
 from veriscope.config.audit import ShortcutsConfig
 from veriscope.errors import printable
@@ -12,7 +12,17 @@ _ALONE = 0.02  # a fact this near to the model needs no other
 _CHIEFLY = 0.8  # of the model's gap between the classes: so much is explained by the facts that are named
 _MOST = 3
 
-_MEND_FILES = "Store both classes alike: `veriscope align` gives them one format, size and compression."
+_MEND_DETAIL = (
+    "Format, size and quality hardly differ. `veriscope align` takes metadata and other ways of packing away; what is "
+    "left after it is how much detail the pictures hold. Then look at both classes side by side: if one was smoothed, "
+    "sharpened or scaled before, process both alike; if it is what they show, a detector may learn no more than that, "
+    "so judge it on fakes of other kinds, too."
+)
+_AMOUNTS = ("size_bytes", "bits_per_pixel")  # that follow from what is in a picture, however it is stored
+_ALIKE = 0.6  # a fact of the storage whose AUROC may lie below it is no reason to store anew
+_MEND_UNMEASURED = (
+    "Whether a detector could cheat is open: add pictures; or audit a copy of the list with finer groups, or none."
+)
 _MEND_PIXELS = (
     "Look at real and fake pictures side by side: if their processing differs (size before, sharpening, colours), "
     "process them alike; if it is what they show, a detector may rightly use it."
@@ -34,7 +44,12 @@ def _check(question: Question, config: ShortcutsConfig) -> Check:
     name = ".".join(filter(None, ("shortcuts", question.family, printable(question.generator or ""))))
     count = question.num_fake + question.num_real
     if question.not_measured:
-        return Check(name=name, status="pass", text=f"Not measured: {question.not_measured}.", count=count)
+        # Nothing was found because nothing could be: no reason to pass. That a generator is small, class_size says.
+        small = question.generator is not None and question.num_fake < config.min_pictures
+        text = f"Not measured: {question.not_measured}."
+        if small:
+            return Check(name=name, status="pass", measured=False, text=text, count=count)
+        return Check(name=name, status="warn", measured=False, text=text, mend=_MEND_UNMEASURED, count=count)
     warn_at = config.warn_pixels_auroc if pixels else config.warn_auroc
     stop_at = None if pixels or question.generator is not None else config.stop_auroc
     if not question.facts:
@@ -50,13 +65,20 @@ def _check(question: Question, config: ShortcutsConfig) -> Check:
         name=name,
         status=status,
         text=" ".join(_sentences(question, status, warn_at=warn_at, by_chance=by_chance and low >= warn_at)),
-        mend=None if fine else _MEND_PIXELS if pixels else _MEND_FILES,
+        mend=None if fine else _mend(question),
         value=low,
         warn_at=warn_at,
         stop_at=stop_at,
         count=count,
         examples=() if fine else question.examples,
     )
+
+
+def _mend(question: Question) -> str:
+    if question.family == "pixels":
+        return _MEND_PIXELS
+    stored = [fact.auroc.interval for fact in question.facts if fact.name not in _AMOUNTS]
+    return MEND_FILES if any(span is not None and span.low >= _ALIKE for span in stored) else _MEND_DETAIL
 
 
 def _sentences(question: Question, status: Status, *, warn_at: float, by_chance: bool) -> list[str]:
@@ -68,7 +90,7 @@ def _sentences(question: Question, status: Status, *, warn_at: float, by_chance:
     everything = f"the {len(question.facts)} facts of {where} together"
     if status == "pass":
         told = (
-            f"{_upper(_WORDS[best.name])}, all in which {where} differ, tells {whom} with AUROC "
+            f"{_upper(_WORDS[best.name])}, the one fact in which {where} differ, tells {whom} with AUROC "
             f"{_text(question.strongest)}"
             if len(question.facts) == 1
             else f"{_upper(everything)} tell {whom} with AUROC {_text(question.model)}, the best alone, "
@@ -109,8 +131,11 @@ def _chiefly(question: Question) -> str:
 def _sides(fact: Fact) -> str:
     along = f"; {', '.join(_WORDS[name] for name in fact.twins)} along with it" if fact.twins else ""
     if fact.direction == "levels":
-        return f"{fact.level} in {fact.of_fakes:.0%} of fakes and {fact.of_real:.0%} of real pictures{along}"
-    return f"{fact.direction} in fakes, median {_number(fact.of_fakes)} against {_number(fact.of_real)}{along}"
+        fakes, real = (f"{100 * share:.0f} %" for share in (fact.of_fakes, fact.of_real))
+        return f"{fact.level} in {fakes} of fakes and {real} of real pictures{along}"
+    unit = f" {CONTAINER_UNITS[fact.name]}" if fact.name in CONTAINER_UNITS else ""
+    medians = f"{_number(fact.of_fakes)}{unit} against {_number(fact.of_real)} in real pictures"
+    return f"{fact.direction} in fakes, median {medians}{along}"
 
 
 def _number(value: float) -> str:

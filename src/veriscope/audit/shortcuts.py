@@ -12,7 +12,9 @@ import pyarrow.compute as pc
 
 from veriscope.audit.additive import (
     Column,
+    Design,
     aurocs,
+    chance_spreads,
     contributions,
     design,
     out_of_fold,
@@ -39,8 +41,9 @@ _TIE = 1e-9
 
 class Fact(NamedTuple):
     """What one fact tells. `auroc` is at least 0.5 for amounts, whose `direction` says where fakes lie; for levels it
-    is that of the class shares, out of fold. `share`: its part in the model. `of_fakes` and `of_real`: the median of an
-    amount, or the share of pictures with `level`, the level whose share differs most."""
+    is that of the class shares, out of fold; undefined where fewer than `min_pictures` of a class have the fact.
+    `share`: its part in the model. `of_fakes` and `of_real`: the median of an amount, or the share of pictures with
+    `level`, the level whose share differs most."""
 
     name: str
     auroc: Figure
@@ -62,8 +65,8 @@ class Fact(NamedTuple):
 class Question:
     """Can `family` tell the fakes of `generator` (None: all) from the real pictures?
 
-    `model`: AUROC of all facts together, out of fold. `best`: index of the fact with the highest AUROC. `p`: how often
-    shuffled labels reach what the better of model and best fact does. `not_measured`: why there is none of all that.
+    `model`: AUROC of all facts together, out of fold. `p`: how often shuffled labels reach what the best of model and
+    facts does, each counted in its own spread by chance. `not_measured`: why there is none of all that.
     """
 
     family: Family
@@ -79,9 +82,10 @@ class Question:
 
     @property
     def strongest(self) -> Figure:
-        """The AUROC that decides: of the model, or of the best fact where that is higher."""
+        """The AUROC that decides: of model and facts the one with the highest lower end. An uncertain 1.00 of a fact
+        that few pictures have must not hide a certain 0.98."""
         figures = [self.model, *(fact.auroc for fact in self.facts)]
-        return max(figures, key=lambda found: -1.0 if found.value is None else found.value)
+        return max(figures, key=lambda found: -1.0 if found.interval is None else found.interval.low)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as a JSON-able dict; undefined figures are null."""
@@ -141,7 +145,7 @@ def find_shortcuts(
     sound = order[np.asarray(pc.is_null(table["problem"]).to_numpy())[order]]
     rows = _without_copies(table, sound, labels)
     fakes, reals = (rows[np.asarray(labels)[rows] == label] for label in (FAKE, REAL))
-    names = np.array([name or NO_GENERATOR for name in generators], dtype=object)
+    names = maker_names(generators)
     known = sorted(set(names[fakes]))
     asked: list[tuple[str | None, Rows]] = [(None, fakes)]
     if len(known) > 1:
@@ -155,6 +159,11 @@ def find_shortcuts(
             found = _ask(family, generator, sample, config)
             questions += [] if found is None else [found]
     return Shortcuts(tuple(questions), left_out=len(order) - len(sound), seed=config.seed)
+
+
+def maker_names(generators: Sequence[str | None] | npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+    """Return what questions call the generator of each row, NO_GENERATOR where it is not known."""
+    return np.array([name or NO_GENERATOR for name in generators], dtype=object)
 
 
 class _Sample(NamedTuple):
@@ -180,8 +189,8 @@ def _ask(family: Family, generator: str | None, sample: _Sample, config: Shortcu
     rng = np.random.default_rng([config.seed, zlib.crc32(f"{family}/{generator}".encode())])
     shuffled = shuffled_labels(labels, folds, groups, count=config.num_permutations, rng=rng)
     scored = _score(facts, np.column_stack([labels, shuffled]), folds)
-    figures = _figures(scored, labels, groups, seed=config.seed)
-    strongest = np.max(scored.areas, axis=0)
+    figures = _figures(scored, labels, groups, config)
+    strongest = np.max((scored.areas - 0.5) / scored.spreads, axis=0)
     parts = contributions(scored.table, labels, folds, num_facts=len(facts.columns))
     told = [
         _fact(column, found, part, labels, facts.twins, lower=bool(flipped))
@@ -204,11 +213,13 @@ def _ask(family: Family, generator: str | None, sample: _Sample, config: Shortcu
 
 class _Scored(NamedTuple):
     """`scores`: (1 + F, N), of the model and of each fact, under the true labels, fakes high. `areas`: (1 + F, L),
-    their AUROCs under every labelling, the true one first. `flipped`: (F,) which facts are lower in fakes."""
+    their AUROCs under every labelling, the true one first; `spreads`: the standard deviation that chance alone would
+    give them. `flipped`: (F,) which facts are lower in fakes."""
 
-    table: Any
+    table: Design
     scores: Floats
     areas: Floats
+    spreads: Floats
     flipped: npt.NDArray[np.bool_]
 
 
@@ -216,7 +227,9 @@ def _score(facts: Facts, labels_NL: npt.NDArray[Any], folds: Codes) -> _Scored:
     table = design(facts.columns)
     together = out_of_fold(table, labels_NL, folds)
     scores, areas, flipped = [together[:, 0]], [aurocs(together, labels_NL)], []
+    spreads = [chance_spreads(labels_NL)]
     for number, column in enumerate(facts.columns):
+        spreads.append(chance_spreads(labels_NL[np.isfinite(column.values)]))
         if column.levels:
             own = out_of_fold(table.only(number), labels_NL, folds)
             scores.append(own[:, 0])
@@ -227,21 +240,22 @@ def _score(facts: Facts, labels_NL: npt.NDArray[Any], folds: Codes) -> _Scored:
             flipped.append(found[0] < 0.5)
             scores.append(-column.values if flipped[-1] else column.values)
             areas.append(np.maximum(found, 1 - found))
-    return _Scored(table, np.stack(scores), np.stack(areas), np.array(flipped, dtype=bool))
+    return _Scored(table, np.stack(scores), np.stack(areas), np.stack(spreads), np.array(flipped, dtype=bool))
 
 
-def _figures(scored: _Scored, labels: npt.NDArray[Any], groups: Codes | None, *, seed: int) -> list[Figure]:
-    """Return the figure of the model and of each fact, of the rows that have it."""
+def _figures(scored: _Scored, labels: npt.NDArray[Any], groups: Codes | None, config: ShortcutsConfig) -> list[Figure]:
+    """Return the figure of the model and of each fact, of the rows that have it; none where those are too few."""
     figures: dict[int, Figure] = {}
     known = np.isfinite(scored.scores)
     for pattern in np.unique(known, axis=0):
         members = np.flatnonzero((known == pattern).all(axis=1))
         part = None if groups is None else _own_groups(groups[pattern])
         values = scored.areas[members, 0]
-        if np.unique(labels[pattern]).size < 2:
+        if min(int(np.sum(labels[pattern] == label)) for label in (REAL, FAKE)) < config.min_pictures:
             found = [NO_FIGURE] * len(members)
         else:
-            found = auroc_figures(labels[pattern], scored.scores[members][:, pattern], values, groups=part, seed=seed)
+            scores = scored.scores[members][:, pattern]
+            found = auroc_figures(labels[pattern], scores, values, groups=part, seed=config.seed)
         figures |= dict(zip(members.tolist(), found, strict=True))
     return [figures[index] for index in range(len(scored.scores))]
 

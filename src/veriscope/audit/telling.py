@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from veriscope.audit.facts import CONTAINER_WORDS, PIXEL_WORDS, container_facts, picture_facts
+from veriscope.audit.facts import CONTAINER_UNITS, CONTAINER_WORDS, PIXEL_WORDS, container_facts, picture_facts
 from veriscope.audit.histograms import Histogram, histogram
 from veriscope.audit.run import Audit
-from veriscope.audit.shortcuts import Question
+from veriscope.audit.shortcuts import Question, maker_names
+from veriscope.errors import printable
 from veriscope.types import REAL
 
 _WORDS = {**CONTAINER_WORDS, **PIXEL_WORDS}
@@ -30,7 +31,9 @@ def telling_facts(audit: Audit, *, limit: int) -> list[Histogram]:
     for question, name in chosen[:limit]:
         column = columns[name]
         rows = _rows(audit, question)
-        title = _WORDS[name] + ("" if question.generator is None else f", {question.generator} against real")
+        unit = f" ({CONTAINER_UNITS[name]})" if name in CONTAINER_UNITS else ""
+        against = "" if question.generator is None else f", {printable(question.generator)} against real"
+        title = _WORDS[name] + unit + against
         charts.append(histogram(title, column.values[rows], audit.data.manifest.labels[rows], levels=column.levels))
     return [chart for chart in charts if chart is not None]
 
@@ -38,5 +41,7 @@ def telling_facts(audit: Audit, *, limit: int) -> list[Histogram]:
 def _rows(audit: Audit, question: Question) -> np.ndarray:
     manifest = audit.data.manifest
     sound = np.asarray(audit.table["problem"].is_null().to_numpy())
-    own = manifest.generators == question.generator
-    return sound & (own | (manifest.labels == REAL)) if question.generator is not None else sound
+    if question.generator is None:
+        return sound
+    own = np.asarray(maker_names(manifest.generators) == question.generator)
+    return np.asarray(sound & (own | (manifest.labels == REAL)))

@@ -23,6 +23,19 @@ def positive(text: str) -> int:
     return value
 
 
+def above_zero(text: str) -> float:
+    """Return a number above 0 and at most 1,000.
+
+    Raises:
+        ArgumentTypeError: anything else.
+
+    """
+    value = float(text)
+    if not 0 < value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1,000")
+    return value
+
+
 def share(text: str) -> float:
     """Return a share between 0 and 1, both left out.
 

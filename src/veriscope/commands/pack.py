@@ -58,15 +58,17 @@ def _run(arguments: argparse.Namespace) -> int:
         return 1 if faults else 0
     if arguments.out is None:
         raise ConfigError("veriscope pack DATA OUT: name the new folder OUT for the shards")
+    from veriscope.config.command import override
     from veriscope.config.named_data import named_data
     from veriscope.data.sources import load_manifest
 
     data, paths = named_data(arguments.data, settings=arguments.set)
     manifest = load_manifest(data, paths_cache=paths.cache, both_classes=False)
     packed = pack(manifest, arguments.out, shard_bytes=arguments.shard_mb * 1_000_000, seed=arguments.seed)
-    say(console, f"{packed.num_pictures:,} pictures in {packed.num_shards} shards, {packed.num_bytes / 1e6:,.1f} MB")
+    shards = f"{packed.num_shards} shard{'s' if packed.num_shards != 1 else ''}"
+    say(console, f"{packed.num_pictures:,} pictures in {shards}, {packed.num_bytes / 1e6:,.1f} MB")
     if packed.num_unreadable:
         say(console, f"{packed.num_unreadable} of them could not be read and are empty; loading counts them")
-    say(console, f"content hash {packed.content_hash[:12]}, as before")
-    say(console, f"python train.py data=shards data.root={packed.folder}")
+    say(console, f"content hash {packed.content_hash[:12]}, the same as that of the source")
+    say(console, f"train on it: python train.py data=shards {override('data.root', packed.folder)}")
     return 0

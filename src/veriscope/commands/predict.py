@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from veriscope.commands.arguments import Commands, not_negative, positive, share
+from veriscope.commands.arguments import Commands, above_zero, not_negative, positive, share
 
 
 def add(commands: Commands) -> None:
@@ -12,13 +12,14 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "predict",
         help="real or fake? for files and folders",
-        description="Judge images: real, fake or unsure, with the calibrated probability of fake.",
+        description="Judge images and videos: real, fake or unsure, with the calibrated probability of fake.",
         epilog="Exit code: 0 everything judged, if only as unsure; 1 some files without a verdict; 2 bad arguments, "
         "bundle or path; 3 a verdict that --fail-on names.",
     )
     _add_inputs(parser)
     _add_outputs(parser)
-    _add_terms(parser)
+    add_terms(parser)
+    _add_videos(parser)
     _add_speed(parser)
     parser.set_defaults(run=_run)
 
@@ -30,7 +31,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="PATH",
-        help="image file; folder, searched recursively for images; pattern as 'a/**/*.png'; - for a picture that "
+        help="image or video; folder, searched recursively for both; pattern as 'a/**/*.png'; - for a picture that "
         "standard input holds",
     )
     parser.add_argument(
@@ -58,7 +59,8 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_terms(parser: argparse.ArgumentParser) -> None:
+def add_terms(parser: argparse.ArgumentParser) -> None:
+    """Add what turns scores into verdicts."""
     parser.add_argument(
         "--threshold",
         metavar="val|default|0.xx",
@@ -75,6 +77,24 @@ def _add_terms(parser: argparse.ArgumentParser) -> None:
         "--ood-threshold", type=float, metavar="SHARE", help="stranger than this share of val: unsure (1: never)"
     )
     parser.add_argument("--no-unsure", action="store_true", help="call every picture real or fake, never unsure")
+
+
+def _add_videos(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--frames-per-second",
+        type=above_zero,
+        default=2.0,
+        metavar="X",
+        help="of a video: frames judged a second (default: 2; 0.1: one every ten seconds)",
+    )
+    parser.add_argument(
+        "--max-frames",
+        type=positive,
+        default=200,
+        metavar="N",
+        help="of a video: the most frames judged, spread evenly over it (default: 200)",
+    )
+    parser.add_argument("--timeline", type=Path, metavar="DIR", help="write a picture of each video's scores over time")
 
 
 def _add_speed(parser: argparse.ArgumentParser) -> None:

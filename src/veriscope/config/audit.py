@@ -12,7 +12,7 @@ Auroc = Annotated[float, Field(ge=0.5, le=1)]
 class IntegrityConfig(Frozen):
     """Of files and counts."""
 
-    stop_unreadable: Share = Field(default=0.05, description="share of pictures that can't be decoded; one warns")
+    stop_unreadable: Share = Field(default=0.05, description="share of a class that can't be decoded; one file warns")
     warn_imbalance: float = Field(default=5.0, ge=1, description="pictures of the larger class for one of the smaller")
     warn_class_size: int = Field(default=50, ge=1, description="fewer pictures of a class in a split warn")
     warn_class_gap: Share = Field(
@@ -55,6 +55,11 @@ class ShortcutsConfig(Frozen):
     def _in_order(self) -> Self:
         if self.warn_auroc > self.stop_auroc:
             raise ValueError("shortcuts.warn_auroc is above shortcuts.stop_auroc")
+        if self.max_p * (1 + self.num_permutations) < 1 - 1e-9:  # the least p-value there is
+            raise ValueError(
+                f"shortcuts.max_p={self.max_p:g} can't be reached with {self.num_permutations} "
+                "shortcuts.num_permutations: nothing would ever be flagged"
+            )
         return self
 
 

@@ -154,9 +154,15 @@ def validate(schema: type[Model], plain: Mapping[str, Any]) -> Model:
         ConfigError: unknown keys, wrong types, values out of range; every fault is named, one a line.
 
     """
+    text = json.dumps(plain, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        said = text[text.rindex('"', 0, error.start) + 1 :].partition('"')[0]
+        raise ConfigError(f"the name {os.fsencode(said)!r} is not valid UTF-8; rename the file or folder.") from None
     try:
         # Strict mode reads JSON as YAML means it: a list is a tuple, a string a path, but "3" is never a number.
-        return schema.model_validate_json(json.dumps(plain))
+        return schema.model_validate_json(text)
     except ValidationError as error:
         raise ConfigError("\n".join(_fault(fault, schema) for fault in error.errors())) from None
 

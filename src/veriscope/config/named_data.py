@@ -9,14 +9,15 @@ from veriscope.config.schema import DataConfig, PathsConfig
 from veriscope.errors import ConfigError, nearest
 
 LISTS = (".csv", ".parquet")
+_SAVED = {"dataset_dict.json", "state.json"}  # by save_to_disk of Hugging Face's datasets
 
 
 def named_data(text: str, *, settings: Sequence[str] = ()) -> tuple[DataConfig, PathsConfig]:
     """Return the data set that `text` names, and where things lie, as `train.py` would see them.
 
     Args:
-        text: a name of conf/data (it wins over a folder of that name, which is then ./NAME), a folder of pictures or
-            of tar shards, or a CSV or Parquet list.
+        text: a name of conf/data (it wins over a folder of that name, which is then ./NAME), a folder of pictures,
+            of tar shards or as Hugging Face's `save_to_disk` leaves it, or a CSV or Parquet list.
         settings: further words, as `data.class_map={ai: fake}` or `paths.data=DIR`.
 
     Raises:
@@ -26,7 +27,8 @@ def named_data(text: str, *, settings: Sequence[str] = ()) -> tuple[DataConfig, 
     for said in settings:
         if "=" not in said or not key_of(said).startswith(("data.", "paths.")):
             raise ConfigError(
-                f"--set {said}: it takes KEY=VALUE with a key of data or paths, as data.class_map={{...}}"
+                f"--set {said}: it takes KEY=VALUE with a key of data or paths; quote what holds a space, as "
+                "'data.class_map={ai: fake}'"
             )
     config = compose_run([*data_choice(text), *settings])
     return config.data, config.paths
@@ -44,7 +46,10 @@ def data_choice(text: str) -> list[str]:
         return [f"data={text}"]
     path = Path(text).expanduser()
     if text and path.is_dir():
-        packed = any(file.suffix == ".tar" for file in path.iterdir())
+        inside = {file.name for file in path.iterdir()}
+        if inside & _SAVED:
+            return ["data=hf", word("data.file", path)]
+        packed = any(name.endswith(".tar") for name in inside)
         return ["data=shards" if packed else "data=folder", word("data.root", path)]
     if path.suffix.lower() in LISTS:  # a missing one: the reader says so
         return ["data=manifest", word("data.file", path)]
@@ -56,9 +61,9 @@ def data_choice(text: str) -> list[str]:
 
 def data_title(config: DataConfig) -> str:
     """Return what to call the data: its name, or that of its folder or list where it has no other."""
-    source = config.file if config.kind == "manifest" else config.root
+    source = config.file if config.kind in ("manifest", "hf") else config.root
     return (
         config.name
-        if config.name not in ("folder", "manifest", "shards") or source is None
+        if config.name not in ("folder", "manifest", "shards", "hf") or source is None
         else source.stem or config.name
     )

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from veriscope.data.places import read_bytes, slice_of
-from veriscope.errors import DecodeError
+from veriscope.errors import DecodeError, printable
 
 MAX_PIXELS = 178_956_970  # twice PIL's own warning level, the size from which PIL refuses by default
 
@@ -157,7 +157,7 @@ def read_file(path: Path) -> bytes:
         return read_bytes(path)
     except OSError as error:
         if error.errno == errno.ENOENT and path.is_symlink():
-            raise DecodeError(name, f"broken link to '{path.readlink()}'") from None
+            raise DecodeError(name, f"broken link to '{printable(os.fspath(path.readlink()))}'") from None
         reason = _REASONS.get(error.errno or 0, (error.strerror or type(error).__name__).lower())
         raise DecodeError(name, reason) from None
     except ValueError:

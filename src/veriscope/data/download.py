@@ -3,15 +3,14 @@
 The hubs' own libraries do the transfer: they know the usual places of keys, and go on where a download stopped.
 """
 
-import hashlib
 import json
 import logging
 import os
 import shutil
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
+from veriscope.data.checksums import checksum, faults, recorded
 from veriscope.data.known_sets import KnownSet
 from veriscope.data.names import USUAL_CLASSES, USUAL_SPLITS
 from veriscope.errors import DataError
@@ -51,7 +50,10 @@ def download(known: KnownSet, *, to: Path) -> Path:
     top = _top_folder(fetched)
     _move_loose_files(fetched, top)
     found = sorted(path for path in top.rglob("*") if path.is_file())
-    files = [_facts(top, file) for file in tracked(found, doing="checksums", total=len(found))]
+    files = [
+        checksum(file, path=file.relative_to(top).as_posix())
+        for file in tracked(found, doing="checksums", total=len(found))
+    ]
     record = {
         "name": known.name,
         "hub": known.hub,
@@ -59,7 +61,7 @@ def download(known: KnownSet, *, to: Path) -> Path:
         "page": known.page,
         "licence": known.licence,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "files": files,
+        "files": [{"path": one.path, "bytes": one.size_bytes, "sha256": one.sha256} for one in files],
     }
     write_text(record_of(known, to), json.dumps(record, indent=0) + "\n")
     top.replace(target)
@@ -70,32 +72,23 @@ def download(known: KnownSet, *, to: Path) -> Path:
 
 
 def check_download(known: KnownSet, *, to: Path) -> list[str]:
-    """Return one line for each file that is missing or not as it was downloaded; none: all are.
+    """Return one line for each file that is missing, not as it was downloaded, or was not downloaded; none: all are.
 
     Raises:
-        DataError: there is no record of a download, or it is damaged.
+        DataError: there is no record of a download, it is damaged, or it names a file outside the set.
 
     """
     file = record_of(known, to)
     try:
-        files = [
-            (str(one["path"]), int(one["bytes"]), str(one["sha256"]))
-            for one in json.loads(file.read_text(encoding="utf-8"))["files"]
-        ]
+        files = [recorded(one, key="path") for one in json.loads(file.read_text(encoding="utf-8"))["files"]]
     except FileNotFoundError:
         raise DataError(f"'{file}' is not there: only what veriscope downloaded can be checked.") from None
     except (ValueError, KeyError, TypeError):
         raise DataError(f"'{file}' is damaged: nothing can be checked against it.") from None
-    faults = []
-    for path, size, digest in tracked(files, doing="checking", total=len(files)):
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-            raise DataError(f"'{file}' names '{path}', which is outside the set; don't trust it.")
-        place = to / known.name / path
-        if not place.is_file():
-            faults.append(f"{path}: missing")
-        elif _facts(place.parent, place) != {"path": place.name, "bytes": size, "sha256": digest}:
-            faults.append(f"{path}: other bytes than were downloaded")
-    return faults
+    top, listed = to / known.name, {one.path for one in files}
+    found = sorted(place.relative_to(top).as_posix() for place in top.rglob("*") if not place.is_dir())
+    added = [f"{path}: was not downloaded" for path in found if path not in listed]
+    return [*faults(top, files, record=file, were="downloaded"), *added]
 
 
 def _fetch(known: KnownSet, waiting: Path, *, target: Path) -> Path:
@@ -167,9 +160,3 @@ def _move_loose_files(fetched: Path, top: Path) -> None:
             if entry.is_file() and not (top / entry.name).exists():
                 entry.replace(top / entry.name)
     shutil.rmtree(top / ".cache", ignore_errors=True)  # huggingface_hub's notes on a local_dir
-
-
-def _facts(top: Path, file: Path) -> dict[str, Any]:
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return {"path": file.relative_to(top).as_posix(), "bytes": file.stat().st_size, "sha256": digest}

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.ipc as ipc
 
 from veriscope.data.manifest import Manifest
@@ -48,6 +49,8 @@ def load_hugging_face(name: str, *, rules: ShardRules, both_classes: bool = True
         if dataset.features != features:
             raise DataError(f"'{name}': the split '{split}' has other columns than '{next(iter(splits))}'.")
         _add_split(name, split, dataset, image=image, named=named, root=root, rows=rows)
+    if not rows.paths:
+        raise DataError(f"'{name}' holds no picture.")
     starts = np.cumsum([0, *(len(dataset) for dataset in splits.values())])
 
     def where(row: int) -> str:
@@ -152,13 +155,16 @@ def _add_split(
 def _read(name: str, mapped: Any) -> pa.Table:
     """Return the table of an Arrow file: a stream, as `datasets` writes them, or a file with a footer."""
     try:
-        return ipc.open_stream(mapped).read_all()
-    except pa.ArrowInvalid:
-        mapped.seek(0)
-    try:
-        return ipc.open_file(mapped).read_all()
-    except pa.ArrowInvalid as error:
-        raise DataError(f"'{name}': an Arrow file of it is damaged: {str(error).splitlines()[0]}") from None
+        try:
+            table = ipc.open_stream(mapped).read_all()
+        except pa.ArrowInvalid:
+            mapped.seek(0)
+            table = ipc.open_file(mapped).read_all()
+        table.validate(full=True)  # offsets that lead elsewhere would end the process
+        return table
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"'{name}': an Arrow file of it is damaged: {reason}") from None
 
 
 def _add_pictures(
@@ -244,4 +250,6 @@ def _words(table: pa.Table, column: str, feature: Any) -> pa.Array:
     if names is None:
         return text_column(table, column)
     codes = table[column].combine_chunks()
+    if (pc.max(codes).as_py() or 0) >= len(names):
+        raise DataError(f"the column '{column}' holds the class {pc.max(codes)}, but has {len(names)} classes.")
     return pa.array([None if code is None or code < 0 else names[code] for code in codes.to_pylist()], pa.string())

@@ -1,16 +1,9 @@
-"""What a file's header tells without decoding a pixel: format, size, and the quality of its last JPEG compression."""
+"""The quality of a JPEG's last compression, from its quantisation tables."""
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
-
-from veriscope.data.decode import FORMATS
-from veriscope.data.places import read_bytes, slice_of
 
 # ITU-T T.81 (1992), table K.1: the luminance table that libjpeg and nearly everybody else scales by quality.
 _LUMINANCE = np.array(
@@ -30,16 +23,6 @@ def _scaled_tables() -> npt.NDArray[np.int64]:
 _TABLES = _scaled_tables()
 
 
-class FileFacts(NamedTuple):
-    """A picture file by its header; MPO counts as JPEG. `quality` is that of its JPEG compression, 1 to 100, None for
-    other formats."""
-
-    format: str
-    width_px: int
-    height_px: int
-    quality: int | None
-
-
 def jpeg_quality(tables: Mapping[int, Sequence[int]]) -> int:
     """Return the quality, 1 to 100, whose libjpeg luminance table is nearest to table 0 (least absolute difference).
 
@@ -49,20 +32,3 @@ def jpeg_quality(tables: Mapping[int, Sequence[int]]) -> int:
     found = np.asarray(tables[0], dtype=np.int64)
     distance = np.abs(_TABLES - found).sum(axis=1)
     return 100 - int(np.argmin(distance[::-1]))
-
-
-def file_facts(path: Path) -> FileFacts:
-    """Return what the header of a picture that decodes says.
-
-    Raises:
-        OSError: the file can't be read, or is no picture any more.
-
-    """
-    Image.init()  # else OPEN holds only what was met before: a PNG behind JPEGs would be unknown
-    source = path if slice_of(path) is None else BytesIO(read_bytes(path))
-    with Image.open(source, formats=[name for name in FORMATS if name in Image.OPEN] or None) as image:
-        tables = getattr(image, "quantization", None)
-        quality = jpeg_quality(tables) if image.format in ("JPEG", "MPO") and tables and 0 in tables else None
-        # MPO is a JPEG with a second picture behind it (data.decode), and goes by that name everywhere.
-        kind = "JPEG" if image.format == "MPO" else image.format or "unknown"
-        return FileFacts(kind, *image.size, quality)

@@ -114,13 +114,18 @@ class Manifest:
         try:
             with pa.memory_map(os.fspath(path)) as source:
                 table = ipc.open_file(source).read_all()
+            # Arrow trusts what it maps: a flipped bit in an offset would end the process, or read what lies beside.
+            table.validate(full=True)
         except FileNotFoundError:
             raise DataError(f"there is no manifest at '{path}'.") from None
-        except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(f"'{path}' is not a manifest saved by veriscope: {str(error).splitlines()[0]}") from None
+        except (pa.ArrowException, OSError, ValueError) as error:  # OSError is Arrow's for truncated files, too
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DataError(f"'{path}' is not a manifest saved by veriscope, or a damaged one: {reason}") from None
         if not any(table.schema.equals(known, check_metadata=False) for known in (SCHEMA, SLICED_SCHEMA)):
             raise DataError(f"'{path}' is an Arrow file with other columns than a manifest: {table.schema.names}.")
-        saved_root = Path((table.schema.metadata or {}).get(_ROOT_KEY, b".").decode())
+        if any(table[field.name].null_count for field in SCHEMA if not field.nullable):
+            raise DataError(f"'{path}' is a damaged manifest: a row without path, label or size.")
+        saved_root = Path(os.fsdecode((table.schema.metadata or {}).get(_ROOT_KEY, b".")))
         return cls(table, root=saved_root if root is None else root, file=Path(path).absolute())
 
     def save(self, path: Path) -> "Manifest":

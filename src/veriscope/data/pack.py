@@ -1,30 +1,30 @@
 """A data set as tar shards that hold the files' own bytes, with an index that makes them a Manifest again."""
 
-import hashlib
 import json
+import os
 import posixpath
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BufferedRandom, BufferedReader, BytesIO
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from veriscope.data.decode import IMAGE_SUFFIXES
+from veriscope.data.checksums import checksum, faults, recorded
+from veriscope.data.decode import IMAGE_SUFFIXES, MAX_BYTES, read_file
 from veriscope.data.manifest import Manifest
-from veriscope.data.places import read_bytes
 from veriscope.data.shards import INDEX_NAME
-from veriscope.errors import DataError
+from veriscope.data.tar import BLOCK
+from veriscope.errors import DataError, DecodeError
 from veriscope.files import whole_or_not_at_all
 from veriscope.progress import tracked
 from veriscope.types import CLASS_NAMES
 
 SHARDS_NAME = "shards.json"
 FORMAT = "veriscope shards 1"
-_BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,20 @@ def pack(manifest: Manifest, out: Path, *, shard_bytes: int, seed: int = 42) -> 
     share shards. The same manifest, seed and size give the same bytes, and the same content hash as before.
 
     Raises:
-        DataError: `out` isn't empty, or a picture that was there has gone.
+        DataError: `out` isn't empty or is a link, or a picture that was there has gone, has changed or is too large.
 
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"'{out}' is not empty; name a new folder for the shards.")
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+        state = "a link" if out.is_symlink() else "not empty"
+        raise DataError(f"'{out}' is {state}; name a new folder for the shards.")
+    if os.fsencode(out).decode(errors="ignore") != os.fspath(out):
+        raise DataError(f"the folder name {os.fsencode(out)!r} is not valid UTF-8; name another.")
+    sizes = manifest.table["size_bytes"].to_numpy()
+    if sizes.max(initial=0) > MAX_BYTES:
+        path = manifest.absolute_path(int(sizes.argmax()))
+        raise DataError(
+            f"'{path}' is too large for a picture ({sizes.max():,} bytes, the limit is {MAX_BYTES:,}); take it out."
+        )
     names = [name.lstrip("/") for name in manifest.table["path"].to_pylist()]  # absolute ones are this machine's own
     files = np.empty(len(manifest), dtype=object)
     offsets, sizes = np.zeros((2, len(manifest)), dtype=np.int64)
@@ -62,24 +71,21 @@ def pack(manifest: Manifest, out: Path, *, shard_bytes: int, seed: int = 42) -> 
         done = iter(tracked(np.concatenate([rows for _, rows in plan]), doing="packing", total=len(manifest)))
         key = 0
         for shard, rows in plan:
-            with (folder / shard).open("w+b") as file:
-                with tarfile.TarFile(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-                    for row in rows:
-                        files[row] = shard
-                        offsets[row], sizes[row] = _add_picture(tar, manifest, row, name=names[row], key=f"{key:08d}")
-                        key += 1
-                        next(done, None)
-                shards.append({"file": shard, "pictures": len(rows), **_sum(file)})
+            with tarfile.TarFile(folder / shard, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+                for row in rows:
+                    files[row] = shard
+                    offsets[row], sizes[row] = _add_picture(tar, manifest, row, name=names[row], key=f"{key:08d}")
+                    key += 1
+                    next(done, None)
+            shards.append({"file": shard, "pictures": len(rows), **_entry(folder, shard)})
         next(done, None)  # the bar goes
         packed = _index(manifest, names, files=files, offsets=offsets, sizes=sizes)
         packed.save(folder / INDEX_NAME)
-        with (folder / INDEX_NAME).open("rb") as written:
-            index = {"file": INDEX_NAME, **_sum(written)}
         record = {
             "format": FORMAT,
             "counts": packed.class_counts(),
             "content_hash": packed.content_hash,
-            "index": index,
+            "index": _entry(folder, INDEX_NAME),
             "shards": shards,
         }
         (folder / SHARDS_NAME).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -91,38 +97,23 @@ def check_pack(folder: Path) -> list[str]:
     """Return one line for each file of a packed set that isn't as `pack` wrote it; none: all are.
 
     Raises:
-        DataError: `folder` holds no packed set, or its record is damaged.
+        DataError: `folder` holds no packed set, its record is damaged, or names a file outside the folder.
 
     """
     file = folder / SHARDS_NAME
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-        known = [
-            (str(one["file"]), int(one["bytes"]), str(one["sha256"])) for one in [record["index"], *record["shards"]]
-        ]
+        known = [recorded(one, key="file") for one in (record["index"], *record["shards"])]
     except FileNotFoundError:
         raise DataError(f"'{folder}' holds no {SHARDS_NAME}, so nothing says what its shards should be.") from None
     except (ValueError, KeyError, TypeError):
         raise DataError(f"'{file}' is damaged: the shards can't be checked against it.") from None
-    faults = []
-    for name, size, digest in tracked(known, doing="checking", total=len(known)):
-        place = folder / name
-        if posixpath.normpath(name) != name or name.startswith(("/", "../")):
-            raise DataError(f"'{file}' names '{name}', which is no file of this folder; don't trust it.")
-        if not place.is_file():
-            faults.append(f"{name}: missing")
-        elif place.stat().st_size != size:
-            faults.append(f"{name}: {place.stat().st_size:,} bytes, packed were {size:,}")
-        else:
-            with place.open("rb") as opened:
-                if _sum(opened)["sha256"] != digest:
-                    faults.append(f"{name}: other bytes than were packed")
-    return faults
+    return faults(folder, known, record=file, were="packed")
 
 
 def _shards(manifest: Manifest, *, shard_bytes: int, seed: int) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
     """Yield (name, rows) of each shard: those of one split in random order, cut where the next would be too large."""
-    sizes = manifest.table["size_bytes"].to_numpy() + 4 * _BLOCK  # two headers, a JSON of one block, and filling
+    sizes = manifest.table["size_bytes"].to_numpy() + 4 * BLOCK  # two headers, a JSON of one block, and filling
     splits = manifest.splits
     for split in sorted(set(splits.tolist()), key=str):
         rows = np.random.default_rng(seed).permutation(np.flatnonzero(splits == split))
@@ -136,12 +127,18 @@ def _shards(manifest: Manifest, *, shard_bytes: int, seed: int) -> Iterator[tupl
 
 def _bytes(manifest: Manifest, row: int) -> bytes:
     path = manifest.absolute_path(row)
+    listed = int(manifest.table["size_bytes"][row].as_py())
     try:
-        return read_bytes(path)
-    except (OSError, ValueError) as error:
-        if int(manifest.table["size_bytes"][row].as_py()) == 0:
+        data = read_file(path)
+    except DecodeError as error:
+        if listed == 0:
             return b""  # it could not be read when it was listed, nor can it now
-        raise DataError(f"'{path}' was listed and can't be read any more: {error}.") from None
+        raise DataError(f"'{path}' was listed and can't be read any more: {error.reason}.") from None
+    if len(data) != listed:
+        raise DataError(
+            f"'{path}' had {listed:,} bytes when it was listed and has {len(data):,} now; pack it when nobody writes."
+        )
+    return data
 
 
 def _said(manifest: Manifest, row: int, *, name: str) -> dict[str, str]:
@@ -167,15 +164,14 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
     """Add a member, its header without date or owner; return where its bytes begin."""
     info = tarfile.TarInfo(name)
     info.size, info.mode = len(data), 0o644
-    offset = int(tar.offset) + _BLOCK
+    offset = int(tar.offset) + BLOCK
     tar.addfile(info, BytesIO(data))
     return offset
 
 
-def _sum(file: BufferedRandom | BufferedReader) -> dict[str, Any]:
-    file.seek(0)
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"bytes": file.tell(), "sha256": digest}
+def _entry(folder: Path, name: str) -> dict[str, Any]:
+    one = checksum(folder / name, path=name)
+    return {"file": one.path, "bytes": one.size_bytes, "sha256": one.sha256}
 
 
 def _index(

@@ -4,7 +4,9 @@ import csv
 import os
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
 import pyarrow as pa
@@ -89,9 +91,10 @@ class _Place:
         with self.path.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
             reader = csv.reader(lines)
             filled = (number for number, fields in ((reader.line_num, fields) for fields in reader) if fields)
-            for count, number in enumerate(filled, start=-1):  # the header is row -1
-                if count == row:
-                    return f"'{self.path}', line {number}"
+            with suppress(csv.Error):  # a huge field, which Arrow reads
+                for count, number in enumerate(filled, start=-1):  # the header is row -1
+                    if count == row:
+                        return f"'{self.path}', line {number}"
         return f"'{self.path}', row {row + 1}"
 
 
@@ -106,7 +109,7 @@ def _read_table(path: Path, *, required: Sequence[str]) -> pa.Table:
         raise DataError(f"data.file '{path}' is empty; expected a header path,label[,split,group,generator,source].")
     try:
         table = pq.read_table(path) if suffix == ".parquet" else _read_csv(path)
-    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+    except (pa.ArrowException, csv.Error, ValueError, OSError) as error:
         raise DataError(f"data.file '{path}' can't be read: {' '.join(str(error).split())[:200]}") from None
     table = table.rename_columns([name.strip().lstrip("\ufeff").lower() for name in table.column_names])
     twice = {name for name in table.column_names if table.column_names.count(name) > 1}
@@ -123,6 +126,9 @@ def _read_table(path: Path, *, required: Sequence[str]) -> pa.Table:
 
 
 def _read_csv(path: Path) -> pa.Table:
+    with path.open("rb") as file:
+        if b"\0" in file.read(4096):  # UTF-16, as spreadsheets save "Unicode text"
+            raise DataError(f"data.file '{path}' is no UTF-8 text; save it as CSV in UTF-8.")
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
         header = next(csv.reader(lines), [])
     # Everything as text: Arrow would turn a group 007 into 7 and a file name 12 into a number.
@@ -236,6 +242,7 @@ def split_names(
 
 def _size(base: Path, name: str) -> int:
     try:
-        return os.stat(f"{base}/{name}" if not name.startswith("/") else name).st_size  # noqa: PTH116 - a million rows
+        found = os.stat(f"{base}/{name}" if not name.startswith("/") else name)  # noqa: PTH116 - a million rows
+        return found.st_size if S_ISREG(found.st_mode) else 0
     except (OSError, ValueError):
         return 0

@@ -18,13 +18,14 @@ from veriscope.types import CLASS_NAMES, REAL, ClassName, Split
 
 LOG = logging.getLogger(__name__)
 
+_SOME_SUFFIXES = ", ".join(sorted(IMAGE_SUFFIXES)[:5])
 _REAL_SOUNDS = ("real", "nature", "original", "authentic", "genuine", "camera")
-_HIDDEN = ("__macosx", "thumbs.db", "desktop.ini")
+_HIDDEN = ("__macosx", "thumbs.db", "desktop.ini", "align.json", "manifest.csv")  # the last two: veriscope align's
 
 
 @dataclass(slots=True)
 class _Rows:
-    """What a scan collects, one entry a file in every list."""
+    """What a scan collects, one entry a file in every list; `met`: casefolded names where classes were expected."""
 
     paths: list[str] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
@@ -32,7 +33,8 @@ class _Rows:
     generators: list[str | None] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
-    seen: dict[tuple[int, int], Path] = field(default_factory=dict)
+    seen: dict[tuple[int, int], tuple[Path, str]] = field(default_factory=dict)
+    met: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def scan_folder(
         raise DataError(f"data.root '{root}' is a file, not a folder; a CSV or Parquet list goes into data=manifest.")
     rules = _Rules(root, class_table(class_map or {}), split_table(splits or {}), class_map or {})
     rows = _Rows()
-    folders, loose = _list(root, rows)
+    folders, loose = _list(root, rows, meaning="")
     in_splits = [name for name in folders if name.casefold() in rules.splits and name.casefold() not in rules.classes]
     if in_splits:
         others = [name for name in folders if name not in in_splits and _holds_pictures(root / name)]
@@ -82,14 +84,19 @@ def scan_folder(
                 f"data.splits={{{others[0]}: test}}, or move them away."
             )
         for name in in_splits:
-            inner, inner_loose = _list(root / name, rows)
+            inner, inner_loose = _list(root / name, rows, meaning="")
             loose += inner_loose
             split = rules.splits[name.casefold()]
             _scan_classes(name, inner, len(inner_loose), split, rules, rows, both_classes=both_classes)
     else:
         _scan_classes("", folders, len(loose), None, rules, rows, both_classes=both_classes)
     _report(root, rows.ignored, len(loose))
+    unmet = [name for name in rules.class_map if name.casefold() not in rows.met]
+    if unmet:
+        LOG.warning("'%s': data.class_map names %s, but no class folder is called so", root, ", ".join(unmet))
     counts = Counter(rows.labels)
+    if not counts:
+        raise DataError(f"data.root '{root}' holds no picture; expected files as {_SOME_SUFFIXES}, ...")
     if both_classes and len(counts) == 1:
         found, missing = CLASS_NAMES[next(iter(counts))], CLASS_NAMES[1 - next(iter(counts))]
         raise DataError(f"data.root '{root}' holds only the class {found}; training needs pictures of {missing} too.")
@@ -115,6 +122,7 @@ def _scan_classes(
 ) -> None:
     """Add the class folders below root/parent, which holds `folders` and `num_loose` pictures of no class."""
     here = rules.root / parent
+    rows.met.update(name.casefold() for name in folders)
     known = [name for name in folders if name.casefold() in rules.classes]
     strange = [name for name in folders if name not in known and _holds_pictures(here / name)]
     if strange or not known:
@@ -127,16 +135,17 @@ def _scan_classes(
         if len(rows.paths) == before:
             text = f"'{here / name}' is the {CLASS_NAMES[label]} class and holds no picture"
             if both_classes:
-                raise DataError(f"{text}; expected files as {', '.join(sorted(IMAGE_SUFFIXES)[:5])}, ...")
+                raise DataError(f"{text}; expected files as {_SOME_SUFFIXES}, ...")
             LOG.warning("%s", text)
 
 
 def _scan_files(top: str, label: int, split: Split | None, generator: str | None, rules: _Rules, rows: _Rows) -> None:
     """Add every picture below root/top. Iterative: a deep tree must not meet Python's recursion limit."""
+    meaning = CLASS_NAMES[label] if split is None else f"{CLASS_NAMES[label]} in {split}"
     waiting = [(top, generator)]
     while waiting:
         folder, made_by = waiting.pop()
-        subfolders, pictures = _list(rules.root / folder, rows)
+        subfolders, pictures = _list(rules.root / folder, rows, meaning=meaning)
         for name in reversed(subfolders):
             if folder == top:
                 _refuse_confusing(rules.root / folder, name, label, rules)
@@ -165,12 +174,21 @@ def _refuse_confusing(class_folder: Path, name: str, label: int, rules: _Rules) 
         )
 
 
-def _list(folder: Path, rows: _Rows) -> tuple[list[str], list[tuple[str, int]]]:
-    """Return sorted sub-folders and (picture, bytes) of a folder; a real folder met before gives nothing."""
+def _list(folder: Path, rows: _Rows, *, meaning: str) -> tuple[list[str], list[tuple[str, int]]]:
+    """Return sorted sub-folders and (picture, bytes) of a folder; a real folder met before gives nothing.
+
+    `meaning` is what its pictures are, empty above the classes. The same folder under two meanings is refused: which
+    of them counted would go by the alphabet.
+    """
     folders, pictures = [], []
     try:
         stat = folder.stat()
-        known_as = rows.seen.setdefault((stat.st_dev, stat.st_ino), folder)
+        known_as, meant = rows.seen.setdefault((stat.st_dev, stat.st_ino), (folder, meaning))
+        if meant not in ("", meaning):
+            raise DataError(
+                f"'{known_as}' and '{folder}' are one folder by a link, but not one thing: {meant}, and "
+                f"{meaning or 'a folder of classes'}. Remove the link that is wrong."
+            )
         if known_as != folder:
             LOG.warning("'%s' is left out: it is the folder '%s' again (a link)", folder, known_as)
             return [], []

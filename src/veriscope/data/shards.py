@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import posixpath
+import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,21 +16,22 @@ from stat import S_ISREG
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from veriscope.data.decode import IMAGE_SUFFIXES
 from veriscope.data.manifest import Manifest
-from veriscope.data.names import refuse_one_class, split_table
+from veriscope.data.names import class_table, refuse_one_class, split_table
 from veriscope.data.readers import label_numbers, split_names
-from veriscope.data.tar import Member, tar_members
+from veriscope.data.tar import BLOCK, Member, tar_members
 from veriscope.errors import DataError
-from veriscope.types import ClassName, Split
+from veriscope.types import CLASS_NAMES, FAKE, REAL, ClassName, Split
 
 INDEX_NAME = "manifest.arrow"
 SHARD_SUFFIX = ".tar"
 MAX_JSON_BYTES = 1 << 16
-_CACHE_VERSION = 1  # raise it when the same headers give another manifest
+_CACHE_VERSION = 2  # raise it when the same headers give another manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def open_index(root: Path) -> Manifest:
             raise DataError(f"shard '{root / name}' is shorter than '{file}' says. {advice}")
     columns = {name: table[name].combine_chunks() for name in table.column_names}
     # Through the front door: labels, splits, order and duplicates are checked as everybody's.
-    return Manifest.from_columns(
+    manifest = Manifest.from_columns(
         columns["path"],
         root=root,
         labels=found.labels,
@@ -114,6 +116,43 @@ def open_index(root: Path) -> Manifest:
         files=columns["file"],
         offsets=columns["offset"],
     )
+    order = np.lexsort((offsets, codes))
+    for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
+        _refuse_other_shard(found, rows, advice=advice)
+    return manifest
+
+
+def _refuse_other_shard(found: Manifest, rows: npt.NDArray[np.int64], *, advice: str) -> None:
+    """Refuse a shard that isn't the one the index was made with: its labels would go to other pictures.
+
+    Its first, middle and last picture are compared; all of them would be the whole tar's headers. `rows` are those of
+    the shard, by offset.
+    """
+    columns = ("file", "offset", "size_bytes", "path")
+    for row in {int(rows[place]) for place in (0, len(rows) // 2, -1)}:
+        name, offset, size, path = (found.table[column][row].as_py() for column in columns)
+        with (found.root / name).open("rb") as shard:
+            told = _told_of(shard, offset=offset, size=size)
+        if told.get("path") != path or told.get("label") != CLASS_NAMES[found.labels[row]]:
+            raise DataError(f"shard '{found.root / name}' is not the one that its index was made with. {advice}")
+
+
+def _told_of(shard: BinaryIO, *, offset: int, size: int) -> dict[str, object]:
+    """Return the JSON behind the member whose bytes begin at `offset`; empty where there is no such member."""
+    try:
+        if _header(shard, offset - BLOCK).size != size:
+            return {}
+        info = _header(shard, offset + -(-size // BLOCK) * BLOCK)
+        text = shard.read(info.size) if info.size <= MAX_JSON_BYTES else b""
+        told = json.loads(text)
+    except (tarfile.TarError, OSError, ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _header(shard: BinaryIO, place: int) -> tarfile.TarInfo:
+    shard.seek(place)
+    return tarfile.TarInfo.frombuf(shard.read(BLOCK), "utf-8", "surrogateescape")
 
 
 def shard_files(root: Path) -> list[str]:
@@ -155,6 +194,7 @@ class _Rows:
 
 def _from_headers(root: Path, rules: ShardRules, cache: Path) -> Manifest:
     names = shard_files(root)
+    _refuse_no_files(root, names)
     kept = cache / "shards" / f"{_headers_key(root, names, rules)}.arrow"
     if kept.exists():
         return Manifest.open(kept, root=root)
@@ -185,6 +225,15 @@ def _from_headers(root: Path, rules: ShardRules, cache: Path) -> Manifest:
         return manifest.save(kept)
     except OSError:  # a read-only or full disk: the headers are read again next time
         return manifest
+
+
+def _refuse_no_files(root: Path, names: list[str]) -> None:
+    """Refuse what can't be opened: a pipe under a shard's name would be waited for for ever."""
+    for name in names:
+        if not _is_utf8(name):
+            raise DataError(f"the file name {os.fsencode(name)!r} in '{root}' is not valid UTF-8; rename the file.")
+        if _file_size(root / name) is None:
+            raise DataError(f"shard '{root / name}' is missing (a broken link?) or no regular file; remove it.")
 
 
 def _headers_key(root: Path, names: list[str], rules: ShardRules) -> str:
@@ -223,7 +272,7 @@ def _add_shard(root: Path, name: str, rules: ShardRules, rows: _Rows) -> None:
             named = {"label": rules.label_column, "group": rules.group_column, "source": rules.source_column}
             for column, values in rows.words.items():
                 values.append(_text(shard, key, said, named.get(column) or column))
-            rows.words["label"][-1] = rows.words["label"][-1] or _text(shard, key, said, ".cls")
+            rows.words["label"][-1] = _one_label(shard, key, rows.words["label"][-1], said, rules)
             rows.words["split"][-1] = rows.words["split"][-1] or own_split
 
 
@@ -265,6 +314,21 @@ def _said(shard: Path, members: Mapping[str, Member], file: BinaryIO) -> dict[st
     return said
 
 
+def _one_label(shard: Path, key: str, label: str | None, said: Mapping[str, object], rules: ShardRules) -> str | None:
+    """Return the JSON's label, else that of `.cls`; two that differ are refused where nobody named the column."""
+    other = _text(shard, key, said, ".cls")
+    if label is None or other is None or rules.label_column is not None:
+        return label or other
+    known = {"0": REAL, "1": FAKE} | class_table(rules.class_map)
+    numbers = {known[word.casefold()] for word in (label, other) if word.casefold() in known}
+    if len(numbers) > 1:  # an unknown .cls may number classes of another kind
+        raise DataError(
+            f"shard '{shard}', key '{key}': its JSON says '{label}' and its .cls '{other}'; say which counts, as "
+            "data.label_column=label."
+        )
+    return label
+
+
 def _text(shard: Path, key: str, said: Mapping[str, object], name: str) -> str | None:
     value = said.get(name)
     if value is None:
@@ -303,6 +367,6 @@ def _split_of(name: str, rules: ShardRules) -> str | None:
 def _file_size(path: Path) -> int | None:
     try:
         stat = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # a name with a null character
         return None
     return stat.st_size if S_ISREG(stat.st_mode) else None

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ from PIL import Image
 
 from veriscope.config.schema import SyntheticConfig
 from veriscope.data.scenes import FINE_NOISE, Image_HWC, imitate, photograph
+from veriscope.processes import num_cores
 from veriscope.progress import tracked
 from veriscope.types import CLASS_NAMES, FAKE, Split
 
@@ -101,7 +101,7 @@ def _jobs(config: SyntheticConfig) -> Iterable[_Job]:
 
 def _make_all(folder: Path, jobs: list[_Job]) -> None:
     """Write every picture, in several processes where that pays for their start."""
-    num_processes = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2, 8, len(jobs) // 200)
+    num_processes = min(num_cores(), 8, len(jobs) // 200)
     chunks = [jobs[start : start + CHUNK] for start in range(0, len(jobs), CHUNK)]
     if num_processes >= 2:
         try:

@@ -16,7 +16,7 @@ from veriscope.errors import DataError
 
 LOG = logging.getLogger(__name__)
 
-_BLOCK = 512
+BLOCK = 512
 _MAX_HEADER_BYTES = 1 << 20  # of a long name or PAX records; real ones have some hundred bytes
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"(\xb5": "zstd"}
 
@@ -79,7 +79,7 @@ def _members(path: Path, file: BinaryIO) -> Iterator[Member]:
     except (tarfile.TarError, ValueError, EOFError) as error:
         raise DataError(f"shard '{path}' is no tar archive, or a damaged one: {error}.") from None
     file.seek(end)
-    mark = file.read(_BLOCK)
+    mark = file.read(BLOCK)
     if mark.strip(b"\0") or not mark:
         what = "is damaged" if mark else "is cut off"
         raise DataError(f"shard '{path}' {what} at byte {end:,}, before its end mark; copy or pack it anew.")

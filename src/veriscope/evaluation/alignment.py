@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from veriscope.augment.corruptions import central_square, recompress
-from veriscope.data.jpeg import FileFacts
+from veriscope.data.container import ContainerFacts
 from veriscope.evaluation.metrics import auroc
 from veriscope.types import CLASS_NAMES, FAKE, REAL
 
@@ -37,7 +37,7 @@ class AlignmentPlan:
     qualities: tuple[tuple[int, float], ...]
     seed: int
 
-    def transform_for(self, facts: FileFacts) -> Callable[[Pixels], Pixels]:
+    def transform_for(self, facts: ContainerFacts) -> Callable[[Pixels], Pixels]:
         """Return what aligns the picture with these facts, a function from pixels to pixels."""
 
         def align(image_HWC: Pixels) -> Pixels:
@@ -63,7 +63,9 @@ class AlignmentPlan:
         return self.qualities[first][0], self.qualities[second][0]
 
 
-def plan_alignment(facts: Sequence[FileFacts], labels: Sequence[int] | npt.NDArray[Any], *, seed: int) -> AlignmentPlan:
+def plan_alignment(
+    facts: Sequence[ContainerFacts], labels: Sequence[int] | npt.NDArray[Any], *, seed: int
+) -> AlignmentPlan:
     """Return the plan that follows from the files of both classes.
 
     The common side is the median shorter side of the class that has the smaller one: so most pictures shrink, and none
@@ -93,7 +95,7 @@ def plan_alignment(facts: Sequence[FileFacts], labels: Sequence[int] | npt.NDArr
     )
 
 
-def class_differences(facts: Sequence[FileFacts], labels: Sequence[int] | npt.NDArray[Any]) -> dict[str, float]:
+def class_differences(facts: Sequence[ContainerFacts], labels: Sequence[int] | npt.NDArray[Any]) -> dict[str, float]:
     """Return how well each fact of a file alone tells the classes apart: name to AUROC, turned so that it is >= 0.5.
 
     Facts: format (JPEG or not), JPEG quality, shorter side, aspect ratio. Empty where one class is missing.
@@ -110,7 +112,7 @@ def class_differences(facts: Sequence[FileFacts], labels: Sequence[int] | npt.ND
     return {name: max(area, 1 - area) for name, area in found.items() if area is not None}
 
 
-def describe_classes(facts: Sequence[FileFacts], labels: Sequence[int] | npt.NDArray[Any]) -> dict[str, str]:
+def describe_classes(facts: Sequence[ContainerFacts], labels: Sequence[int] | npt.NDArray[Any]) -> dict[str, str]:
     """Return a line a class: formats with counts, median quality, median shorter side."""
     lines = {}
     for cls, name in enumerate(CLASS_NAMES):

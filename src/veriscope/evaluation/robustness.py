@@ -15,8 +15,9 @@ from veriscope.bundle.bundle import Bundle
 from veriscope.bundle.scorer import Scorer
 from veriscope.bundle.terms import Terms
 from veriscope.config.evaluate import RobustnessConfig
-from veriscope.data.jpeg import FileFacts, file_facts
-from veriscope.errors import DataError
+from veriscope.data.container import ContainerFacts, container_facts
+from veriscope.data.decode import read_file
+from veriscope.errors import DataError, DecodeError
 from veriscope.evaluation.alignment import AlignmentPlan, class_differences, describe_classes, plan_alignment
 from veriscope.evaluation.intervals import group_codes
 from veriscope.evaluation.predictions import PredictionTable
@@ -82,7 +83,7 @@ def measure_robustness(
     rows = choose_images(table, max_images=config.max_images, seed=seed)
     paths = [Path(path) for path in np.array(table.column("path"), dtype=object)[rows]]
     labels = table.labels[rows]
-    facts = _facts(paths) if config.aligned else {}
+    facts = _facts(paths, max_pixels=scorer.max_pixels) if config.aligned else {}
     plan = plan_alignment([facts[path] for path in paths], labels, seed=seed) if config.aligned else None
     store = cell_store(cache / "robustness", bundle=bundle, scorer=scorer, paths=paths)
     console = Console(stderr=True)
@@ -150,7 +151,7 @@ def _shares_of(places: int, counts: Counter[str]) -> dict[str, int]:
     return given
 
 
-def _jobs(cells: Sequence[Cell], plan: AlignmentPlan | None, facts: dict[Path, FileFacts]) -> list[Job]:
+def _jobs(cells: Sequence[Cell], plan: AlignmentPlan | None, facts: dict[Path, ContainerFacts]) -> list[Job]:
     jobs = [Job(cell.name, lambda _, damage=cell.corruption: damage) for cell in cells]  # type: ignore[misc]
     if plan is not None:
         words = json.dumps(plan.to_dict(), sort_keys=True)
@@ -158,8 +159,8 @@ def _jobs(cells: Sequence[Cell], plan: AlignmentPlan | None, facts: dict[Path, F
     return jobs
 
 
-def _facts(paths: Sequence[Path]) -> dict[Path, FileFacts]:
+def _facts(paths: Sequence[Path], *, max_pixels: int) -> dict[Path, ContainerFacts]:
     try:
-        return {path: file_facts(path) for path in paths}
-    except OSError as error:
+        return {path: container_facts(read_file(path), name=str(path), max_pixels=max_pixels) for path in paths}
+    except DecodeError as error:
         raise DataError(f"a picture was judged a moment ago and its header can't be read now: {error}.") from error

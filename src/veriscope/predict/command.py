@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +17,8 @@ from veriscope.predict.inputs import STDIN, Inputs, read_list
 from veriscope.predict.judge import Judge
 from veriscope.predict.output import NO_VERDICT, Format, csv_header, open_output, show_verdict, write_verdicts
 from veriscope.predict.unfinished import FORMS, unfinished
+from veriscope.predict.video import judge_paths
+from veriscope.predict.video_work import VideoWork, suffixes
 from veriscope.progress import say, tracked
 from veriscope.types import Verdict
 
@@ -43,6 +46,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
         strange_from=arguments.ood_threshold,
     )
     inputs = _inputs(arguments)
+    videos = VideoWork(arguments, inputs, judge=judge)
     scorer = judge.bundle.scorer(
         device=arguments.device,
         precision=arguments.precision,
@@ -50,11 +54,12 @@ def run_predict(arguments: argparse.Namespace) -> int:
         num_workers=arguments.workers,
         calibration=judge.terms.calibration,
     )
-    counts = _write(arguments, judge, scorer, inputs, form=form)
+    counts = _write(arguments, judge, scorer, inputs, videos, form=form)
     console = Console(stderr=True)
     said = [f"{_total(counts, judge)}. {judge.footer()}"]
     if inputs.passed:
         said.append(f"Passed over, no pictures by name: {inputs.passed_over()}.")
+    said.extend(videos.said())
     for text in said:
         console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
     if arguments.output is not None:
@@ -65,21 +70,22 @@ def run_predict(arguments: argparse.Namespace) -> int:
 
 
 def _write(
-    arguments: argparse.Namespace, judge: Judge, scorer: Scorer, inputs: Inputs, *, form: Format
+    arguments: argparse.Namespace, judge: Judge, scorer: Scorer, inputs: Inputs, videos: VideoWork, *, form: Format
 ) -> Counter[str]:
     """Judge and write; return how often each verdict was given, those of a command that was gone on with included."""
     if arguments.output is not None and form in FORMS:
-        work = unfinished(arguments.output, inputs, form=form, facts=judge.facts(), resume=arguments.resume)
+        facts = {**judge.facts(), **videos.facts()}
+        work = unfinished(arguments.output, inputs, form=form, facts=facts, resume=arguments.resume)
         with work as (stream, left, kept):
             counts = Counter(kept)
-            answers = _judged(scorer, left, judge, counts)
+            answers = _judged(scorer, left, judge, videos, counts)
             bar = tracked(answers, doing="judging", total=len(inputs), done=kept.total())
             write_verdicts(bar, stream, form=form, judge=judge)
             return counts
     if arguments.resume:
         raise DataError("--resume goes on with a file of rows: name it with --output FILE.csv or FILE.jsonl.")
     counts = Counter()
-    answers = _judged(scorer, inputs, judge, counts)
+    answers = _judged(scorer, inputs, judge, videos, counts)
     if form == "table":
         screen = Console()  # the bar stands below the verdicts on one screen
         for verdict in tracked(answers, doing="judging", total=len(inputs), console=screen):
@@ -92,10 +98,15 @@ def _write(
     return counts
 
 
-def _judged(scorer: Scorer, paths: Iterable[Path], judge: Judge, counts: Counter[str]) -> Iterator[Verdict]:
+def _judged(
+    scorer: Scorer, paths: Iterable[Path], judge: Judge, videos: VideoWork, counts: Counter[str]
+) -> Iterator[Verdict]:
     """Yield the verdicts, counting them by their words."""
-    for scored in scorer.score_paths(_from_stdin() if path == STDIN else path for path in paths):
-        verdict = judge.verdict(scored)
+
+    def pictures(run: Iterable[Path]) -> Iterator[Verdict]:
+        return map(judge.verdict, scorer.score_paths(_from_stdin() if path == STDIN else path for path in run))
+
+    for verdict in judge_paths(paths, pictures=pictures, video=partial(videos.verdict, scorer=scorer)):
         counts[verdict.label or NO_VERDICT] += 1
         yield verdict
 
@@ -113,14 +124,14 @@ def _inputs(arguments: argparse.Namespace) -> Inputs:
 
     """
     if not arguments.from_lists:
-        return Inputs(arguments.paths)
+        return Inputs(arguments.paths, suffixes=suffixes())
     lists = [(path, sys.stdin.buffer.read() if path == STDIN else None) for path in arguments.paths]
-    return Inputs([named for path, stdin in lists for named in read_list(path, stdin=stdin)])
+    return Inputs([named for path, stdin in lists for named in read_list(path, stdin=stdin)], suffixes=suffixes())
 
 
 def _total(counts: Counter[str], judge: Judge) -> str:
     """Return '3 fake, 1 real, 2 unsure'."""
-    words = ["fake", "real", *(["unsure"] if judge.may_be_unsure else [])]
+    words = ["fake", "real", *(["unsure"] if judge.may_be_unsure or counts["unsure"] else [])]
     found = [f"{counts[word]} {word}" for word in words]
     return ", ".join([*found, f"{counts[NO_VERDICT]} {NO_VERDICT}"] if counts[NO_VERDICT] else found)
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -15,10 +15,11 @@ from rich.text import Text
 from veriscope.errors import DataError, printable
 from veriscope.files import safe_cell, whole_or_not_at_all
 from veriscope.predict.judge import Judge
-from veriscope.types import Verdict
+from veriscope.predict.video_text import video_json, video_line
+from veriscope.types import Verdict, VideoVerdict
 
 Format = Literal["table", "lines", "json", "jsonl", "csv"]
-COLUMNS = ("path", "verdict", "score", "logit", "threshold", "error", "unsure_because", "ood")
+COLUMNS = ("path", "verdict", "score", "logit", "threshold", "error", "unsure_because", "ood", "video")
 NO_VERDICT = "no verdict"
 COLOURS = {"real": "green", "fake": "red", "unsure": "yellow", None: "magenta"}
 
@@ -49,7 +50,13 @@ def _figure(verdict: Verdict) -> str:
 
 
 def _line(verdict: Verdict) -> str:
-    return f"{_word(verdict)}\t{_figure(verdict)}\t{printable(verdict.path)}\n"
+    video = f"\t{_video(verdict)}" if _video(verdict) else ""
+    return f"{_word(verdict)}\t{_figure(verdict)}\t{printable(verdict.path)}{video}\n"
+
+
+def _video(verdict: Verdict) -> str:
+    """Return what is said of a video in a line; '' of a picture."""
+    return printable(video_line(verdict)) if isinstance(verdict, VideoVerdict) else ""
 
 
 def show_verdict(verdict: Verdict, console: Console) -> None:
@@ -61,6 +68,8 @@ def show_verdict(verdict: Verdict, console: Console) -> None:
         text.append(f"  ({printable(verdict.error)})", style="yellow")
     if verdict.unsure_because is not None:
         text.append(f"  ({verdict.unsure_because})", style="dim")
+    if _video(verdict):
+        text.append(f"  ({_video(verdict)})", style="dim")
     console.print(text, soft_wrap=True, highlight=False)
 
 
@@ -70,7 +79,8 @@ def csv_row(verdict: Verdict) -> str:
     figures = ("" if verdict.score is None else verdict.score, "" if verdict.logit is None else verdict.logit)
     strange = "" if verdict.ood is None else round(verdict.ood, 6)
     reason = "" if verdict.unsure_because is None else _cell(verdict.unsure_because)
-    return _csv_line([_cell(verdict.path), _word(verdict), *figures, verdict.threshold, error, reason, strange])
+    told = (error, reason, strange, _cell(_video(verdict)))
+    return _csv_line([_cell(verdict.path), _word(verdict), *figures, verdict.threshold, *told])
 
 
 def csv_header() -> str:
@@ -83,9 +93,9 @@ def json_line(verdict: Verdict) -> str:
     return json.dumps({**row(verdict), "threshold": verdict.threshold}) + "\n"
 
 
-def row(verdict: Verdict) -> dict[str, str | float | None]:
-    """Return a verdict as plain values, `verdict` None where there is none."""
-    return {
+def row(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as plain values, `verdict` None where there is none; a video's frames stand under `video`."""
+    plain = {
         "path": verdict.path,
         "verdict": verdict.label,
         "score": verdict.score,
@@ -94,6 +104,7 @@ def row(verdict: Verdict) -> dict[str, str | float | None]:
         "unsure_because": verdict.unsure_because,
         "ood": verdict.ood,
     }
+    return {**plain, "video": video_json(verdict)} if isinstance(verdict, VideoVerdict) else plain
 
 
 def path_cell(path: Path, *, form: Format) -> str:

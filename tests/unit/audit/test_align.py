@@ -17,8 +17,10 @@ from tests.helpers.planted import grainy, write_planted
 from veriscope.audit import align
 from veriscope.audit.align_facts import header_facts, separations
 from veriscope.cli import main
+from veriscope.data.pack import pack
 from veriscope.data.readers import read_manifest_file
 from veriscope.data.scan import scan_folder
+from veriscope.errors import DecodeError
 
 
 def hashes(folder):
@@ -176,6 +178,34 @@ def test_unreadable_pictures_are_listed_and_left_out(tmp_path, capsys):
     assert "left out: real/" in capsys.readouterr().err
 
 
+def test_shards_give_what_their_folder_gives(planted, aligned, tmp_path):
+    assert main(["pack", str(planted), str(tmp_path / "shards"), "--set", f"paths.cache={tmp_path}"]) == 0
+    assert main(["align", str(tmp_path / "shards"), str(tmp_path / "out")]) == 0
+    assert pictures(tmp_path / "out") == pictures(aligned)
+    assert main(["align", str(tmp_path / "shards"), str(tmp_path / "shards" / "in")]) == 2
+
+
+def test_a_file_too_large_for_memory_is_left_out_unread(tmp_path):
+    data = write_planted(tmp_path / "data", num_images=3)
+    with (data / "real" / "000.jpg").open("ab") as file:
+        file.truncate(10 << 30)  # sparse: a sound header, and 10 GB behind it
+    assert main(["align", str(data), str(tmp_path / "out")]) == 1
+    (left_out,) = json.loads((tmp_path / "out/align.json").read_text())["left_out"]
+    assert left_out == {
+        "path": "real/000.jpg",
+        "reason": "too large: 10,737,418,240 bytes, the limit is 536,870,910",
+    }
+
+
+def test_the_limit_of_the_data_holds(tmp_path):
+    data = write_planted(tmp_path / "data", num_images=3)
+    grainy(200, 200, seed=9).save(data / "real" / "large.jpg")
+    assert main(["align", str(data), str(tmp_path / "out"), "--set", "data.max_pixels=20000"]) == 1
+    (left_out,) = json.loads((tmp_path / "out/align.json").read_text())["left_out"]
+    assert left_out["path"] == "real/large.jpg"
+    assert left_out["reason"] == "too large: 200 x 200 pixels, the limit is 20,000 in all"
+
+
 def test_a_list_with_splits_and_groups(tmp_path):
     write_planted(tmp_path / "data", num_images=4)
     lines = ["path,label,split,group,generator"]
@@ -233,7 +263,7 @@ def test_it_goes_on_after_its_end(tmp_path, end):
     images = [grainy(700, 700, seed=number) for number in range(3)]
     for label, quality in (("real", 80), ("fake", 90)):
         (data / label).mkdir(parents=True)
-        for number in range(100):
+        for number in range(40):
             images[number % 3].save(data / label / f"{number:02}.jpg", quality=quality)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "veriscope.cli", "align", str(data), str(out), "--workers", "1"]
@@ -247,7 +277,7 @@ def test_it_goes_on_after_its_end(tmp_path, end):
     assert "Traceback" not in said
     stamps = {path: path.stat().st_mtime_ns for path in out.glob("*/*.jpg")}
     noted = record.read_bytes().count(b"\n")
-    assert 5 <= noted <= len(stamps) < 200
+    assert 5 <= noted <= len(stamps) < 80
     assert main(["align", str(data), str(out)]) == 0
     assert sum(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items()) >= noted
     assert not list(out.rglob(".*"))
@@ -267,3 +297,19 @@ def test_png_against_jpeg_alone(tmp_path):
     after = told_apart(tmp_path / "out")
     assert after["JPEG quality"]["all"] == after["format"]["all"] == 0.5
     assert after["byte size"]["all"] < 0.8
+
+
+def test_shards_are_aligned_as_the_folder_that_was_packed(planted, aligned, tmp_path):
+    pack(scan_folder(planted), tmp_path / "shards", shard_bytes=10**6)
+    assert main(["align", str(tmp_path / "shards"), str(tmp_path / "out"), "--set", f"paths.cache={tmp_path}/c"]) == 0
+    assert pictures(tmp_path / "out") == pictures(aligned)
+
+
+def test_a_file_that_is_too_large_for_memory_is_never_read(tmp_path):
+    root = write_planted(tmp_path / "data", num_images=3)
+    file = root / "real/000.jpg"
+    os.truncate(file, 1 << 40)  # a sound header and a terabyte of nothing
+    with pytest.raises(DecodeError, match="too large"):
+        header_facts(file)
+    assert main(["align", str(root), str(tmp_path / "out")]) == 1
+    assert len(scan_folder(tmp_path / "out")) == 8

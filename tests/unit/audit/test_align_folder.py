@@ -71,7 +71,11 @@ def test_what_is_there_is_not_made_again(tmp_path, paths):
                 folder.write(row, b"12345")
                 recorder.note(Done(row, 5, "hash"))
             recorder.note(Done(2, problem="truncated"))
-    (out / ".align" / "done.jsonl").open("a").write('{"row": 2, "size_by')  # kill -9 in the middle of a line
+    hurt = (
+        b'{"row": "1"}\n{"row": -2, "size_bytes": 5}\n{"row": 9}\n[]\n\xff\0\n{"row": 2, "size_by'  # the last: kill -9
+    )
+    with (out / ".align" / "done.jsonl").open("ab") as lines:
+        lines.write(hurt)
     (out / "fake" / "g" / ".c.jpg.123456789abc.partial").write_bytes(b"12")
     (out / "real" / "a.jpg").write_bytes(b"123")  # damaged since
     with open_folder(out, key=KEY, paths=paths, rows=[0, 1, 2]) as folder:

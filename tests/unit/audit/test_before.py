@@ -64,6 +64,11 @@ def test_a_stop_refuses_with_the_way_on(tmp_path: Path, data: Path) -> None:
     text = str(error.value)
     assert text.startswith("the audit of 'folder' says stop: 3 of 43 files can't be read")
     assert f"`veriscope audit {data}` shows it all; audit.on_stop=warn trains all the same." in text
+    audited, _ = prepared(tmp_path, "data.class_map={real: real, fake: fake}", "data.max_pixels=90000")
+    with pytest.raises(DataError) as error:
+        audited()
+    command = f"`veriscope audit {data} --set 'data.class_map={{real: real, fake: fake}}' data.max_pixels=90000`"
+    assert command in str(error.value)
     facts = prepared(tmp_path, "audit.on_stop=warn")[0]()
     assert facts is not None
     assert (facts.status, facts.checks["integrity.unreadable"]) == ("stop", "stop")

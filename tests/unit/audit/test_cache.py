@@ -1,8 +1,11 @@
 """The cache of facts: by content, for several audits at once, and never the end of one."""
 
+import json
 import sqlite3
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +125,43 @@ def test_two_audits_write_at_once(tmp_path: Path) -> None:
     assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
     keys = [bytes([writer, number]) * 16 for writer in (1, 2) for number in range(40)]
     assert len(opened(tmp_path).find(keys, depth="headers")) == 80
+
+
+def _sealed(key: bytes, head: object, rest: bytes = b"") -> bytes:
+    text = json.dumps(head).encode()
+    body = struct.pack("<I", len(text)) + text + rest
+    return struct.pack("<I", zlib.crc32(body, zlib.crc32(key))) + body
+
+
+_STORED = ["JPEG", "RGB", 64, 64, 500, 1, 90, "x", "4:2:0", False, False, False, False, 1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a text where bytes belong",
+        5,
+        None,
+        struct.pack("<I", zlib.crc32(b"\xff" * 9, zlib.crc32(KEYS[0]))) + b"\xff" * 9,
+        _sealed(KEYS[0], [1]),
+        _sealed(KEYS[0], {}),
+        _sealed(KEYS[0], {"problem": None, "container": None}),
+        _sealed(KEYS[0], {"problem": None, "container": _STORED}),
+        _sealed(KEYS[0], {"problem": None, "container": _STORED}, b"abc"),
+        _sealed(KEYS[0], {"problem": 5, "container": None}),
+        _sealed(KEYS[0], {"problem": "", "container": ["JPEG"]}),
+        _sealed(KEYS[0], {"problem": "x", "container": [["x"]] * 14}),
+        _sealed(KEYS[0], {"problem": "x", "container": [*_STORED[:2], 10**12, *_STORED[3:]]}),
+        _sealed(KEYS[0], {"problem": "x", "container": [*_STORED[:-1], 999]}),
+        _sealed(KEYS[1], {"problem": "of another file", "container": None}),
+    ],
+)
+def test_a_row_that_this_program_cannot_have_written_is_none(tmp_path: Path, body: object) -> None:
+    opened(tmp_path).keep({KEYS[0]: FOUND}, depth="pixels")
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        connection.execute("UPDATE facts SET body = ?", (body,))
+    connection.close()
+    cache = opened(tmp_path)
+    assert cache.find(KEYS, depth="pixels") == {}
+    cache.keep({KEYS[0]: FOUND}, depth="pixels")
+    assert same(cache.find(KEYS, depth="pixels")[KEYS[0]], FOUND)

@@ -7,7 +7,7 @@ from tests.helpers.copied import Picture, clean_pictures, encoded, inspected, sc
 
 from veriscope.audit.check import Check, worst
 from veriscope.audit.duplicate_checks import duplicate_checks, shared_checks
-from veriscope.audit.duplicates import find_duplicates, find_shared, holds_several, num_superfluous
+from veriscope.audit.duplicates import find_duplicates, find_shared, holds_several, within_parts
 from veriscope.config.audit import DuplicatesConfig
 
 CONFIG = DuplicatesConfig()
@@ -46,7 +46,7 @@ def test_a_file_in_two_splits_stops() -> None:
     check = checks_of([*clean_pictures(), Picture("test/real/copy.png", encoded(scene(0)))])
     assert bad(check) == {"exact_across_splits": "stop"}
     found = check["exact_across_splits"]
-    assert found.text == "1 picture is in several splits: test and train 1"
+    assert found.text == "1 picture is in several splits: 1 in test and train"
     assert (found.count, found.examples) == (2, ("test/real/copy.png", "train/real/0.png"))
 
 
@@ -79,7 +79,7 @@ def test_a_near_copy_in_another_split_stops_from_its_share_on() -> None:
 
 def test_a_fake_that_is_nearly_a_real_picture_warns() -> None:
     checks = checks_of([*clean_pictures(), Picture("train/fake/copy.jpg", recompressed(0))])
-    assert checks["near_across_classes"].status == "warn"
+    assert bad(checks) == {"near_across_classes": "warn"}  # it repeats no other fake
     assert checks["exact_across_classes"].status == "pass"
 
 
@@ -88,7 +88,20 @@ def test_copies_within_a_split_warn() -> None:
     checks = checks_of([*clean_pictures(), *copies])
     assert bad(checks) == {"within_splits": "warn"}
     assert checks["within_splits"].text.startswith(
-        "2 of 14 pictures (14 %) only repeat another of the same split (1 of"
+        "2 of 14 pictures (14 %) only repeat another of their split and class (1 of"
+    )
+
+
+def test_an_exact_copy_warns_where_splits_are_still_to_be_cut() -> None:
+    many = [p for seed in range(10) for p in clean_pictures(seed=seed)]
+    pictures = [p._replace(path=f"{p.path}/{number}.png") for number, p in enumerate(many)]
+    copy = Picture("train/real/copy.png", encoded(scene(0)))
+    assert bad(checks_of([*pictures, copy])) == {}
+    assert bad(checks_of(pictures, splits=False)) == {}
+    found = checks_of([*pictures, copy], splits=False)
+    assert bad(found) == {"within_splits": "warn"}
+    assert found["within_splits"].mend == (
+        "keep one of each (pairs.csv names them): a split would put copies on both sides"
     )
 
 
@@ -188,8 +201,10 @@ def test_hashes_are_read_from_chunks_slices_and_fixed_lengths() -> None:
         np.testing.assert_array_equal(found.links.first, wanted.links.first)
 
 
-def test_several_values_and_superfluous_rows_are_counted() -> None:
+def test_several_values_and_copies_within_parts_are_counted() -> None:
     codes = np.array([0, 0, 1, 1, -1, 2, 2])
     values = np.array(["a", "b", "a", "a", "a", "a", None], dtype=object)
     assert holds_several(codes, values).tolist() == [True, True, False, False, False, False, False]
-    assert num_superfluous(np.array([0, 0, 0, 1]), np.array(["a", "a", "b", "a"], dtype=object)) == 1
+    splits = np.array(["a", "a", "b", "a", "a", None, None], dtype=object)
+    own = within_parts(np.array([0, 0, 0, 1, 0, 1, 1]), splits, np.array([0, 0, 0, 0, 1, 0, 0]))
+    assert (own[:, None] == own).sum(axis=1).tolist() == [2, 2, 1, 1, 1, 2, 2]

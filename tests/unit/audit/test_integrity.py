@@ -59,9 +59,18 @@ def test_every_decoder_problem_is_counted_and_listed(tmp_path: Path) -> None:
     assert check.status == "stop"
     assert check.count == 7
     assert "2 truncated" in check.text
-    assert check.value == pytest.approx(7 / 127)
+    assert check.value == pytest.approx(7 / 67)  # of the fakes, among which all of them are
     assert found.counts["problems"]["truncated"] == {"real": 0, "fake": 2}
-    assert named(audited(root, IntegrityConfig(stop_unreadable=0.06)), "integrity.unreadable").status == "warn"
+    assert named(audited(root, IntegrityConfig(stop_unreadable=0.11)), "integrity.unreadable").status == "warn"
+
+
+def test_a_small_class_that_is_all_damaged_is_no_small_matter(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data", num_images=60)
+    for number, file in enumerate(sorted((root / "fake").iterdir())):
+        file.write_bytes(b"damaged") if number < 2 else file.unlink()
+    check = named(audited(root), "integrity.unreadable")
+    assert (check.status, check.count, check.value) == ("stop", 2, 1.0)
+    assert "2 of 62 files can't be read (100 % of the fakes)" in check.text
 
 
 def replace(root: Path, change: Callable[[Image.Image, Path], None], *, count: int, folder: str = "fake") -> Path:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from io import BytesIO
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from tests.helpers.badfiles import picture
 from tests.helpers.inspected import inspect_files
 
+from veriscope.audit.additive import chance_spreads
 from veriscope.audit.check import Check
 from veriscope.audit.pixel_facts import PIXEL_FACTS
 from veriscope.audit.shortcut_checks import shortcut_checks
@@ -105,10 +107,19 @@ def test_a_planted_fault_of_the_files_stops(kind: str) -> None:
     assert check.status == "stop", check.text
     assert "alone tells fake from real with AUROC 1.00" in check.text
     assert check.mend is not None
-    assert "veriscope align" in check.mend
+    assert ("how much detail" if kind == "byte size" else "Store both classes alike: `veriscope align`") in check.mend
     assert check.value is not None
     assert check.value >= CONFIG.stop_auroc
     assert set(check.examples) <= {f"{row:04}" for row in range(1, 2 * NUM_EACH, 2)}
+
+
+def test_smooth_fakes_are_small_files_however_they_are_stored() -> None:
+    check = checks(*planted("sharpness of the finest detail", share_of_fakes=1, share_of_real=0))["shortcuts.container"]
+    assert check.status == "stop"
+    assert check.text.startswith("Byte size alone tells fake from real with AUROC 1.00")
+    assert " bytes against " in check.text
+    assert check.mend is not None
+    assert "how much detail the pictures hold" in check.mend
 
 
 @pytest.mark.parametrize("kind", PIXELS)
@@ -122,7 +133,7 @@ def test_a_planted_fault_of_the_pixels_warns(kind: str) -> None:
 @pytest.mark.parametrize("kind", [*CONTAINER, *PIXELS])
 def test_the_clean_twin_with_the_same_in_both_classes_passes(kind: str) -> None:
     found = checks(*planted(kind, share_of_fakes=0.5, share_of_real=0.5))
-    assert {check.status for check in found.values()} == {"pass"}, [check.text for check in found.values()]
+    assert {(check.status, check.measured) for check in found.values()} == {("pass", True)}, found
     assert all(check.mend is None and check.examples == () for check in found.values())
 
 
@@ -270,15 +281,32 @@ def test_too_few_pictures_are_not_measured(num_fake: int, num_real: int) -> None
     labels = np.repeat([1, 0], [num_fake, num_real])
     sizes = 10_000 + 5_000 * labels
     check = checks(numbers(len(labels), 0, size_bytes=sizes), labels)["shortcuts.container"]
-    assert (check.status, check.value) == ("pass", None)
+    # nothing was found because nothing could be
+    assert (check.status, check.value, check.measured) == ("warn", None, False)
     assert check.text.startswith("Not measured: ")
     assert "20 are needed" in check.text
+    assert check.mend is not None
 
 
 def test_too_few_groups_are_not_measured() -> None:
     labels = np.arange(200) % 2
     check = checks(numbers(200, 0), labels, groups=np.where(labels == 1, 0, np.arange(200)))["shortcuts.container"]
     assert check.text == "Not measured: fake pictures of 1 groups can't fill 5 folds."
+    assert check.status == "warn"
+    assert "groups" in str(check.mend)
+
+
+def test_a_small_generator_is_a_matter_of_class_size_alone() -> None:
+    """Of thirty small generators none is measured: that they are small is said once, not thirty times."""
+    labels = np.repeat([0, 1], 150)
+    generators = np.where(labels == 0, None, np.where(np.arange(300) < 290, "large", "small"))
+    groups = np.arange(300)
+    found = checks(numbers(300, 0), labels, generators=generators, groups=groups)
+    assert found["shortcuts.container.small"].text.startswith("Not measured: 10 fake pictures")
+    assert found["shortcuts.container.small"].status == "pass"
+    groups[150:290] = 1000  # enough pictures, and yet no answer
+    found = checks(numbers(300, 0), labels, generators=generators, groups=groups)
+    assert found["shortcuts.container.large"].status == "warn"
 
 
 def test_sixty_pictures_stop_only_where_they_hardly_overlap() -> None:
@@ -329,6 +357,58 @@ def test_missing_values_are_no_obstacle_and_unreadable_files_are_left_out() -> N
     quality = next(fact for fact in found.questions[0].facts if fact.name == "quality")
     assert quality.num_fake + quality.num_real == int(np.sum(~broken & ~is_png))
     assert {check.status for check in shortcut_checks(found, config=CONFIG)} == {"pass"}
+
+
+@pytest.mark.parametrize("num_jpegs", [6, 30])
+def test_what_few_pictures_have_hides_nothing(num_jpegs: int) -> None:
+    """The quality of six JPEGs among 400 PNGs separates six pictures by chance: their AUROC of 1.00, and those of as
+    many shuffled labels, once made a byte size with AUROC 0.98 pass as chance."""
+    labels = np.arange(400) % 2
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        is_jpeg = rng.permutation(400) < num_jpegs
+        table = numbers(
+            400,
+            seed,
+            size_bytes=20_000 + 4_000 * labels + rng.integers(0, 5_000, 400),
+            format=np.where(is_jpeg, "JPEG", "PNG"),
+            quality=pa.array(rng.integers(60, 99, 400), mask=~is_jpeg),
+        )
+        question = ask(table, labels).questions[0]
+        assert question.p == pytest.approx(1 / 50)
+        assert next(fact for fact in question.facts if fact.name == "quality").auroc.value is None
+        check = checks(table, labels)["shortcuts.container"]
+        assert check.status == "stop", check.text
+        assert check.text.startswith("Byte size alone tells fake from real with AUROC 0.98")
+
+
+def test_an_uncertain_figure_does_not_stand_before_a_certain_one() -> None:
+    labels = np.arange(4000) % 2
+    rng = np.random.default_rng(0)
+    sides = 256 + 16 * labels + rng.integers(0, 17, 4000)
+    is_jpeg = np.arange(4000) < 42
+    quality = pa.array(80 + 10 * labels + rng.integers(0, 9, 4000), mask=~is_jpeg)
+    table = numbers(4000, 0, width_px=sides, format=np.where(is_jpeg, "JPEG", "PNG"), quality=quality)
+    question = ask(table, labels).questions[0]
+    facts = {fact.name: fact.auroc for fact in question.facts}
+    assert facts["quality"].value == 1
+    assert facts["width_px"].value < 1
+    assert facts["quality"].interval.low < facts["width_px"].interval.low
+    figures = [question.model, *facts.values()]
+    assert question.strongest == max(figures, key=lambda figure: figure.interval.low)
+
+
+def test_the_spread_by_chance_is_that_of_all_labellings() -> None:
+    """All 56 ways to call 3 of 8 pictures fake."""
+    found = [roc_auc_score([row in fakes for row in range(8)], range(8)) for fakes in combinations(range(8), 3)]
+    labels_NL = np.array([[1, 0], [1, 0], [1, 0], [0, 0], [0, 0], [0, 0], [0, 0], [0, 0]])
+    assert chance_spreads(labels_NL).tolist() == [pytest.approx(np.std(found)), np.inf]
+
+
+def test_a_p_value_that_no_number_of_shuffles_reaches_is_refused() -> None:
+    assert ShortcutsConfig(max_p=0.02).max_p == 0.02
+    with pytest.raises(ValueError, match=r"max_p=0.01 can't be reached with 49 .*nothing would ever be flagged"):
+        ShortcutsConfig(max_p=0.01)
 
 
 def test_copies_are_one_witness() -> None:

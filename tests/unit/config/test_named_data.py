@@ -18,6 +18,11 @@ def test_a_name_a_folder_a_list(tmp_path, monkeypatch):
     assert (config.kind, config.file, config.group_column, data_title(config)) == (
         "manifest", odd / "list.CSV", "person", "list",
     )  # fmt: skip
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    (saved / "dataset_dict.json").write_text("{}")
+    config, _ = named_data(str(saved))
+    assert (config.kind, config.file, data_title(config)) == ("hf", saved, "saved")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cifake").mkdir()
     assert named_data("cifake")[0].name == "cifake"

@@ -208,3 +208,13 @@ def test_a_sparse_file_of_10_gb_is_refused_without_being_read(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 20
+
+
+def test_the_target_of_a_broken_link_is_printable(tmp_path):
+    """It may be any bytes, and the reason goes into tables that hold UTF-8 only."""
+    link = tmp_path / "x.jpg"
+    link.symlink_to(os.fsdecode(b"/none/\xff\x1b[2J.jpg"))
+    with pytest.raises(DecodeError) as caught:
+        decode_image(link)
+    assert caught.value.reason.startswith("broken link to '/none/\\udcff\\x1b")
+    assert caught.value.reason.isprintable()

@@ -52,11 +52,18 @@ def test_a_download_is_found_by_its_name(tmp_path, inner):
     assert (record["id"], record["licence"], record["page"]) == (known.id, known.licence, known.page)
     assert len(record["files"]) == 9
     assert check_download(known, to=tmp_path) == []
-    (tmp_path / "cifake/train/REAL/000.jpg").write_bytes(b"x")
+    changed = tmp_path / "cifake/train/REAL/000.jpg"
+    changed.write_bytes(changed.read_bytes()[::-1])
+    cut = tmp_path / "cifake/train/REAL/001.jpg"
+    other = cut.stat().st_size
+    cut.write_bytes(b"x")
     (tmp_path / "cifake/list.csv").unlink()
+    (tmp_path / known.name / "train/REAL/mine.jpg").write_bytes(b"added since")
     assert check_download(known, to=tmp_path) == [
         "list.csv: missing",
         "train/REAL/000.jpg: other bytes than were downloaded",
+        f"train/REAL/001.jpg: 1 bytes, downloaded were {other:,}",
+        "train/REAL/mine.jpg: was not downloaded",
     ]
     with pytest.raises(DataError, match="there already"):
         download(known, to=tmp_path)

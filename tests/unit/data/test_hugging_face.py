@@ -179,3 +179,25 @@ def test_loaders_do_without_datasets(tmp_path):
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert np.unique(saved.files.astype(str)).size == 1
+
+
+def test_a_damaged_arrow_file_is_named(tmp_path):
+    """`datasets` and Arrow trust offsets and class numbers as they find them."""
+    made(8).save_to_disk(tmp_path / "set")
+    (file,) = (tmp_path / "set").glob("*.arrow")
+    with pa.memory_map(str(file)) as mapped:
+        table = pa.ipc.open_stream(mapped).read_all()
+    table = table.set_column(1, table.schema.field("label"), pa.array([0, 1] * 3 + [0, 7]))
+    file.unlink()
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(DataError, match="the class 7, but has 2"):
+        load(tmp_path / "set", class_map=MEANING)
+    data = bytearray(file.read_bytes())
+    offsets = np.cumsum([0, *(len(jpeg(row)) for row in range(8))], dtype=np.int32).tobytes()
+    place = bytes(data).index(offsets) + 8
+    data[place : place + 4] = b"\xff\xff\xff\x7f"
+    file.unlink()
+    file.write_bytes(data)
+    with pytest.raises(DataError, match="is damaged"):
+        load(tmp_path / "set", class_map=MEANING)

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,8 @@ def test_absolute_paths_and_odd_names(tmp_path):
     root = write_dataset(tmp_path / "data", num_images=1, size_px=32)
     (root / "real/000.jpg").rename(root / "real/no ending")
     names = [f"{root}/real/no ending", f"{root}/fake/000.jpg"]
-    manifest = Manifest.from_columns(names, root=Path("/"), labels=[0, 1], size_bytes=[1, 1])
+    sizes = [Path(name).stat().st_size for name in names]
+    manifest = Manifest.from_columns(names, root=Path("/"), labels=[0, 1], size_bytes=sizes)
     pack(manifest, tmp_path / "out", shard_bytes=10**6)
     (tmp_path / "out/manifest.arrow").unlink()
     found = opened(tmp_path / "out")
@@ -110,6 +112,30 @@ def test_what_stops_a_packing(awkward, tmp_path):
     with pytest.raises(DataError, match="can't be read any more"):
         pack(awkward, tmp_path / "out", shard_bytes=10**6)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "taken"]
+
+
+def test_a_pipe_is_packed_as_unreadable_and_not_waited_for(tmp_path):
+    root = write_dataset(tmp_path / "data", num_images=2, size_px=32)
+    os.mkfifo(root / "real/pipe.jpg")
+    assert pack(scan_folder(root), tmp_path / "out", shard_bytes=10**6).num_unreadable == 1
+
+
+def test_a_file_that_changes_or_is_no_picture_stops_a_packing(tmp_path):
+    root = write_dataset(tmp_path / "data", num_images=2, size_px=32)
+    manifest = scan_folder(root)
+    (root / "real/000.jpg").write_bytes(b"longer" * 1000)
+    with pytest.raises(DataError, match=r"when it was listed and has 6,000 now"):
+        pack(manifest, tmp_path / "out", shard_bytes=10**6)
+    os.truncate(root / "real/000.jpg", 10_000_000_000)
+    with pytest.raises(DataError, match="too large for a picture"):
+        pack(scan_folder(root), tmp_path / "out", shard_bytes=10**6)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+    (root / "real/000.jpg").unlink()
+    (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="is a link"):
+        pack(scan_folder(root), tmp_path / "out", shard_bytes=10**6)
+    with pytest.raises(DataError, match="not valid UTF-8"):
+        pack(scan_folder(root), tmp_path / os.fsdecode(b"o\xff"), shard_bytes=10**6)
 
 
 def test_check_finds_what_changed(awkward, tmp_path):

@@ -151,3 +151,23 @@ def test_a_class_map_may_turn_0_and_1(root, tmp_path):
     assert read_manifest_file(file, root=root).labels.tolist() == [1, 0]
     turned = read_manifest_file(file, root=root, class_map={"0": "fake", "1": "real"})
     assert turned.labels.tolist() == [0, 1]
+
+
+def test_a_list_in_utf_16_is_named(root, tmp_path):
+    (tmp_path / "m.csv").write_text(GOOD, encoding="utf-16")
+    with pytest.raises(DataError, match="no UTF-8 text"):
+        read_manifest_file(tmp_path / "m.csv", root=root)
+
+
+def test_a_huge_field_is_no_traceback(root, tmp_path):
+    """Python's csv reader, which names lines, refuses what Arrow reads."""
+    huge = "y" * 200_000
+    with pytest.raises(DataError, match=r"row 2: unknown label 'rael'"):
+        read_manifest_file(write(tmp_path / "m.csv", f"path,label,n\na,real,{huge}\nb,rael,\n"), root=root)
+    with pytest.raises(DataError, match="can't be read: field larger"):
+        read_manifest_file(write(tmp_path / "m.csv", f"path,label,{huge}\na,real,\n"), root=root)
+
+
+def test_what_is_no_file_has_no_size(root, tmp_path):
+    manifest = read_manifest_file(write(tmp_path / "m.csv", GOOD + "real,real\n"), root=root)
+    assert manifest.table["size_bytes"].to_pylist()[1] == 0

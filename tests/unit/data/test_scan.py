@@ -127,6 +127,17 @@ def test_other_files_are_counted_and_hidden_ones_are_not(tmp_path, caplog):
     assert "1 pictures lie outside" in caplog.text
 
 
+def test_a_class_that_is_mapped_but_not_there_is_told(tmp_path, caplog):
+    write_dataset(tmp_path, num_images=1)
+    for own in ("align.json", "manifest.csv"):
+        (tmp_path / own).write_text("")
+    with caplog.at_level(logging.WARNING):
+        scan_folder(tmp_path, class_map={"Fake": "fake", "fotos": "real"})
+    assert [record.getMessage() for record in caplog.records] == [
+        f"'{tmp_path}': data.class_map names fotos, but no class folder is called so"
+    ]
+
+
 def test_links_are_followed_once_and_circles_end(tmp_path, caplog):
     touch(tmp_path, "store/1.jpg", "root/fake/2.jpg", "root/real/x/3.jpg")
     (tmp_path / "root/real/linked").symlink_to(tmp_path / "store")
@@ -135,6 +146,23 @@ def test_links_are_followed_once_and_circles_end(tmp_path, caplog):
     manifest = scan_folder(tmp_path / "root")
     assert manifest.table["path"].to_pylist() == ["fake/2.jpg", "real/linked/1.jpg", "real/x/3.jpg"]
     assert "again (a link)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "words"),
+    [
+        ("d/fake/mine", "d/real/x", "fake, and real"),
+        ("d/fake/above", "d/real", "fake, and real"),
+        ("t/test/real", "t/train/real", "real in test, and real in train"),
+        ("t/test/fake/all", "t/train", "fake in test, and a folder of classes"),
+    ],
+)
+def test_a_link_to_pictures_of_another_class_or_split_is_refused(tmp_path, link, target, words):
+    """Else the first by the alphabet would win, and real pictures go as fake without a word."""
+    touch(tmp_path, "d/fake/2.jpg", "d/real/x/3.jpg", "t/train/real/1.jpg", "t/train/fake/2.jpg", "t/test/fake/3.jpg")
+    (tmp_path / link).symlink_to(tmp_path / target)
+    with pytest.raises(DataError, match=f"are one folder by a link, but not one thing: {words}"):
+        scan_folder(tmp_path / link.partition("/")[0])
 
 
 def test_unreadable_files_keep_their_row(tmp_path):
@@ -170,3 +198,10 @@ def test_a_folder_without_permission_is_named(tmp_path, mode):
 
 def test_labels_are_int8(tmp_path):
     assert scan_folder(write_dataset(tmp_path, num_images=1)).labels.dtype == np.int8
+
+
+def test_no_picture_at_all_is_refused_also_where_one_class_would_do(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "fake").mkdir()
+    with pytest.raises(DataError, match="holds no picture"):
+        scan_folder(tmp_path, both_classes=False)

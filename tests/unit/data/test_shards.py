@@ -1,5 +1,6 @@
 import json
 import os
+from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
@@ -182,6 +183,64 @@ def test_a_shard_that_shrank_or_is_a_pipe(packed):
     os.mkfifo(shard)
     with pytest.raises(DataError, match="is missing"):
         load(packed)
+
+
+@pytest.mark.parametrize(
+    ("plant", "words"),
+    [
+        (os.mkfifo, "no regular file"),
+        (lambda path: path.symlink_to("nowhere"), "broken link"),
+        (lambda path: web_shard(path.parent / os.fsdecode(b"\xff.tar")), "not valid UTF-8"),
+    ],
+)
+def test_shards_without_an_index_that_are_no_files(tmp_path, plant, words):
+    web_shard(tmp_path / "d/s.tar")
+    plant(tmp_path / "d/t.tar")
+    with pytest.raises(DataError, match=words):
+        load(tmp_path / "d")
+
+
+def test_two_labels_of_one_picture_that_differ_are_refused(tmp_path):
+    members = [("a.jpg", jpeg(0)), ("a.cls", b"0"), ("a.json", said(label="real"))]
+    members += [("b.jpg", jpeg(1)), ("b.cls", b"17"), ("b.json", said(label="fake"))]  # a class of another kind
+    write_tar(tmp_path / "d/s.tar", members)
+    assert load(tmp_path / "d").labels.tolist() == [0, 1]
+    write_tar(tmp_path / "d/s.tar", [*members, ("c.jpg", jpeg(2)), ("c.cls", b"0"), ("c.json", said(label="fake"))])
+    with pytest.raises(DataError, match=r"key 'c': its JSON says 'fake' and its \.cls '0'"):
+        load(tmp_path / "d")
+    assert load(tmp_path / "d", label_column="label").labels.tolist() == [0, 1, 1]
+
+
+def test_any_damage_to_an_index_is_told(packed):
+    """Arrow trusts what it maps: unchecked, some of these end the process."""
+    data = (packed / INDEX_NAME).read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        hurt = bytearray(data)
+        for place in rng.integers(len(data), size=rng.integers(1, 6)):
+            hurt[place] = rng.choice([0, 255, 128, rng.integers(256)])
+        (packed / INDEX_NAME).unlink()
+        (packed / INDEX_NAME).write_bytes(hurt)
+        with suppress(DataError):
+            manifest = load(packed)
+            assert len(manifest.content_hash) == 64
+            assert all(manifest.absolute_path(row) for row in range(len(manifest)))
+
+
+def test_a_shard_of_another_packing_is_refused(packed):
+    """Of the same length it would lend its pictures the labels of others."""
+    first, second = sorted(packed.glob("*.tar"))[:2]
+    size = max(first.stat().st_size, second.stat().st_size)
+    data = {shard: shard.read_bytes().ljust(size, b"\0") for shard in (first, second)}
+    first.write_bytes(data[second])
+    with pytest.raises(DataError, match="is not the one that its index was made with"):
+        load(packed)
+    end = data[first].rindex(b"ustar")  # as a copy that was cut short on a disk that reserves the space
+    first.write_bytes(data[first][:end].ljust(size, b"\0"))
+    with pytest.raises(DataError, match="is not the one that its index was made with"):
+        load(packed)
+    first.write_bytes(data[first])
+    assert len(load(packed)) == 8
 
 
 def test_changed_headers_are_read_anew(tmp_path):

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.helpers.badfiles import picture
+from tests.helpers.stored import stored
 
 from veriscope.augment.corruptions import recompress
-from veriscope.data.jpeg import FileFacts
 from veriscope.evaluation.alignment import class_differences, describe_classes, plan_alignment
 
-JPEG = FileFacts("JPEG", 300, 200, 75)
-PNG = FileFacts("PNG", 512, 512, None)
+JPEG = stored("JPEG", 300, 200, 75)
+PNG = stored("PNG", 512, 512)
 
 
 def noisy(height, width, seed=0):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
+from tests.helpers.stored import stored
 
 from veriscope.augment.grid import grid_cells
-from veriscope.data.jpeg import FileFacts
 from veriscope.evaluation.alignment import class_differences, describe_classes, plan_alignment
 from veriscope.evaluation.figures import Figure
 from veriscope.evaluation.intervals import Interval
@@ -123,8 +123,8 @@ def test_the_gap_in_plain_words():
     rng = np.random.default_rng(5)
     lost = rng.normal(size=(1, labels.size))
     guessing = Treated(lost, lost > 0)
-    like = [FileFacts("JPEG", 256, 256, 95)] * labels.size
-    unlike = [FileFacts("PNG", 256, 256, None) if label else FileFacts("JPEG", 256, 256, 75) for label in labels]
+    like = [stored("JPEG", 256, 256, 95)] * labels.size
+    unlike = [stored("PNG", 256, 256) if label else stored("JPEG", 256, 256, 75) for label in labels]
     found = shortcut(clean, guessing, unlike, labels)
     raw, aligned = roc_auc_score(labels, clean.logits[0]), roc_auc_score(labels, lost[0])
     assert found.gap.auroc_gap.value == pytest.approx(raw - aligned)
@@ -142,7 +142,7 @@ def test_the_gap_in_plain_words():
 
 def test_everything_is_written_for_machines_and_people():
     labels, clean, damaged = scored()
-    facts = [FileFacts("JPEG", 256, 200, 95)] * labels.size
+    facts = [stored("JPEG", 256, 200, 95)] * labels.size
     whole = result(figures(), shortcut(clean, Treated(damaged.logits[:1], damaged.called[:1]), facts, labels))
     plain = json.loads(json.dumps(robustness_dict(whole), allow_nan=False))
     assert len(plain["grid"]["cells"]) == 8
@@ -166,7 +166,7 @@ def test_everything_is_written_for_machines_and_people():
     ],
 )
 def test_a_gap_is_claimed_only_as_far_as_the_pictures_tell(low, high, said):
-    facts = [FileFacts("PNG", 256, 256, None), FileFacts("JPEG", 256, 256, 75)] * 4
+    facts = [stored("PNG", 256, 256), stored("JPEG", 256, 256, 75)] * 4
     labels = np.array([1, 0] * 4)
     gap = Figure(0.1, None if low is None else Interval(low, high, 0.95, "bootstrap"))
     both = Figure(0.9, None)
@@ -188,7 +188,7 @@ def test_the_worst_damage_is_named_in_words():
 
 @pytest.mark.parametrize(("num_images", "said"), [(12, "can't tell"), (160, "No shortcut by format or size shows")])
 def test_no_change_at_all_among_few_pictures_shows_nothing(num_images, said):
-    facts = [FileFacts("PNG", 256, 256, None), FileFacts("JPEG", 256, 256, 75)] * 4
+    facts = [stored("PNG", 256, 256), stored("JPEG", 256, 256, 75)] * 4
     labels = np.array([1, 0] * 4)
     same, none = Figure(0.9, None), Figure(0.0, Interval(0.0, 0.0, 0.95, "bootstrap"))
     found = Shortcut(GapFigures(same, same, none, same, same, none), plan_alignment(facts, labels, seed=0), {}, {})

@@ -1,0 +1,161 @@
+"""`veriscope explain`: where in each picture the evidence lies, as files and a page."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+
+from veriscope.bundle.bundle import load_bundle
+from veriscope.bundle.scorer import Scored, Scorer
+from veriscope.data.decode import MAX_BYTES, decode_image
+from veriscope.errors import DataError, DecodeError, printable
+from veriscope.explain.evidence import Method, MethodName
+from veriscope.explain.occlusion import occlusion
+from veriscope.explain.overlay import to_png
+from veriscope.explain.picture import Explanation, explain_picture
+from veriscope.files import whole_or_not_at_all, write_text
+from veriscope.predict.explain_page import MAX_SHOWN, Shown, explain_page, shown
+from veriscope.predict.inputs import STDIN, Inputs
+from veriscope.predict.judge import Judge
+from veriscope.progress import say, tracked
+from veriscope.types import Calibration, ClassName, Verdict
+
+PAGE_NAME = "explain.html"
+_MAX_NAME_BYTES = 200  # of 255 that file systems take, for the ending and a temporary name
+
+
+class Explained(NamedTuple):
+    """One picture's verdict with its explanation; None where it has no verdict."""
+
+    verdict: Verdict
+    explanation: Explanation | None
+
+
+def run_explain(arguments: argparse.Namespace) -> int:
+    """Explain, write, and return the exit code: 0 every picture is explained; 1 some have no verdict.
+
+    Raises:
+        VeriscopeError: bad bundle, threshold, device, path or output folder.
+
+    """
+    folder: Path = arguments.output
+    _refuse_taken(folder)
+    judge = Judge.of(
+        load_bundle(arguments.bundle),
+        threshold=arguments.threshold,
+        base_rate=arguments.base_rate,
+        unsure=not arguments.no_unsure,
+        strange_from=arguments.ood_threshold,
+    )
+    inputs = Inputs(arguments.paths)
+    scorer = judge.bundle.scorer(
+        device=arguments.device,
+        precision=arguments.precision,
+        batch_size=arguments.batch_size,
+        calibration=judge.terms.calibration,
+    )
+    method = find_method(arguments.method, scorer)
+    folder.mkdir(parents=True, exist_ok=True)
+    kept: list[Shown] = []
+    taken: set[str] = {PAGE_NAME}
+    failed = 0
+    for done in tracked(
+        explain_paths(inputs, scorer, judge, method, target=arguments.target), doing="explaining", total=len(inputs)
+    ):
+        file = None if done.explanation is None else _write_heat(done, folder, taken)
+        failed += file is None
+        sys.stdout.write(_line(done.verdict, file))
+        if len(kept) < MAX_SHOWN:
+            kept.append(shown(done.verdict, done.explanation, file))
+    page = explain_page(
+        kept, judge=judge, method=arguments.method, target=arguments.target, total=len(inputs), failed=failed
+    )
+    write_text(folder / PAGE_NAME, page)
+    console = Console(stderr=True)
+    console.print(judge.footer(), style="dim", highlight=False, markup=False, soft_wrap=True)
+    if inputs.passed:
+        say(console, f"Passed over, no pictures by name: {inputs.passed_over()}.")
+    say(console, f"page: {folder / PAGE_NAME}")
+    return 1 if failed else 0
+
+
+def explain_paths(
+    paths: Iterable[Path], scorer: Scorer, judge: Judge, method: Method, *, target: ClassName
+) -> Iterator[Explained]:
+    """Yield verdict and explanation of each file, in order, one picture in memory at a time; none is dropped."""
+    for path in paths:
+        try:
+            image_HWC = decode_image(sys.stdin.buffer.read(MAX_BYTES + 1) if path == STDIN else path)
+        except DecodeError as error:
+            yield Explained(judge.verdict(Scored(path=path, logit=None, score=None, error=error.reason)), None)
+            continue
+        (scored,) = scorer.score_pixels([(path, image_HWC)])
+        if scored.logit is None:
+            yield Explained(judge.verdict(scored), None)
+            continue
+        explanation = explain_picture(
+            image_HWC, method, spec=scorer.input, target=target, logit_unit=logit_unit(judge.terms.calibration)
+        )
+        yield Explained(judge.verdict(scored), explanation)
+
+
+def find_method(name: MethodName, scorer: Scorer) -> Method:
+    """Return the method of that name for the scorer's network.
+
+    Raises:
+        DataError: Grad-CAM of a network that has no gradient here.
+
+    """
+    if name == "occlusion":
+        return partial(occlusion, scorer.logits, batch_size=scorer.batch_size)
+    # Torch is imported for a network that has it already.
+    from veriscope.bundle.torch_network import TorchNetwork
+    from veriscope.explain.grad_cam import grad_cam
+
+    if not isinstance(scorer.network, TorchNetwork):
+        raise DataError("--method grad_cam needs the network itself, in torch; take --method occlusion for this file.")
+    return partial(grad_cam, scorer.network.detector)
+
+
+def logit_unit(calibration: Calibration) -> float:
+    """Return how many logits are one after calibration; 1 of a curve that has no one slope."""
+    if calibration.method == "temperature":
+        return calibration.temperature
+    return 1.0 if calibration.slope is None else 1 / calibration.slope
+
+
+def heat_name(path: Path, taken: set[str]) -> str:
+    """Return the name of a picture's heat map, unlike all that are taken in any letter case, and take it."""
+    name = "stdin" if path == STDIN else path.name
+    while len(os.fsencode(name)) > _MAX_NAME_BYTES:
+        name = name[:-1]
+    number, found = 1, f"{name}.heat.png"
+    while found.lower() in taken:
+        number += 1
+        found = f"{name}.{number}.heat.png"
+    taken.add(found.lower())
+    return found
+
+
+def _write_heat(done: Explained, folder: Path, taken: set[str]) -> str:
+    assert done.explanation is not None
+    file = heat_name(Path(done.verdict.path), taken)
+    with whole_or_not_at_all(folder / file) as temporary:
+        temporary.write_bytes(to_png(done.explanation.pair))
+    return file
+
+
+def _line(verdict: Verdict, file: str | None) -> str:
+    figure = verdict.error or "" if verdict.score is None else f"{verdict.score:.4f}"
+    cells = (verdict.label or "no verdict", figure, verdict.path, file or "")
+    return "\t".join(printable(cell) for cell in cells) + "\n"
+
+
+def _refuse_taken(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"--output '{folder}' is not empty; name a new folder.")
