@@ -15,7 +15,14 @@ from veriscope.serving.app import create_app
 from veriscope.serving.server import Server, make_config, open_socket
 from veriscope.serving.settings import Access, Limits
 
-SMALL = Limits(max_file_bytes=300_000, max_files=4, max_body_bytes=900_000, max_pixels=1_000_000, max_waiting=8)
+SMALL = Limits(
+    max_file_bytes=300_000,
+    max_video_bytes=500_000,
+    max_files=4,
+    max_body_bytes=900_000,
+    max_pixels=1_000_000,
+    max_waiting=8,
+)
 
 
 def app_of(bundle: BaseBundle, *, limits: Limits = SMALL, access: Access | None = None, **terms: object) -> FastAPI:

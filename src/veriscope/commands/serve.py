@@ -51,12 +51,11 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--max-upload-mb", type=_above_0, default=25, metavar="MB", help="of a file (default: 25)")
+    parser.add_argument("--max-upload-mb", type=_above_0, default=25, metavar="MB", help="of a picture (default: 25)")
+    parser.add_argument("--max-video-mb", type=_above_0, default=100, metavar="MB", help="of a video (default: 100)")
+    parser.add_argument("--max-request-mb", type=_above_0, default=128, metavar="MB", help="of one request (128)")
     parser.add_argument(
-        "--max-request-mb", type=_above_0, default=100, metavar="MB", help="of a request (default: 100)"
-    )
-    parser.add_argument(
-        "--memory-mb", type=_above_0, default=400, metavar="MB", help="of all uploads at a time (default: 400)"
+        "--memory-mb", type=_above_0, default=512, metavar="MB", help="of all uploads at a time (default: 512)"
     )
     parser.add_argument("--max-files", type=positive, default=32, metavar="N", help="of a request (default: 32)")
     parser.add_argument(
@@ -67,6 +66,9 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout-s", type=_above_0, default=30, metavar="S", help="from upload to answer; then 504 (default: 30)"
+    )
+    parser.add_argument(
+        "--video-timeout-s", type=_above_0, default=120, metavar="S", help="the same for a video (default: 120)"
     )
     parser.add_argument(
         "--drain-s",

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -22,15 +23,29 @@ from veriscope.serving.guard import Guard
 from veriscope.serving.metrics import MEDIA_TYPE, Metrics
 from veriscope.serving.openapi import DESCRIPTION, form, problems
 from veriscope.serving.page import load_page
-from veriscope.serving.schemas import Answer, Capabilities, Health, Model, Verdicts
+from veriscope.serving.parts import capabilities, heat_map, video_verdict
+from veriscope.serving.schemas import (
+    Answer,
+    Explained,
+    FileError,
+    FileVerdict,
+    Health,
+    HeatMap,
+    Model,
+    Verdicts,
+)
 from veriscope.serving.settings import Access, Limits
+from veriscope.serving.sniff import sniff
 from veriscope.serving.upload import Held, Reader, Upload
-from veriscope.serving.verdicts import describe, file_verdict, model_name, oversized
+from veriscope.serving.verdicts import describe, model_name, oversized, picture_verdict, video_answer
+from veriscope.types import VideoVerdict
 
 T = TypeVar("T")
 
 
-def create_app(judge: Judge, scorer: Scorer, *, limits: Limits, access: Access | None = None) -> FastAPI:
+def create_app(
+    judge: Judge, scorer: Scorer, *, limits: Limits, access: Access | None = None, unsure: bool = True
+) -> FastAPI:
     """Return the application. `app.state.engine` is its Engine, which runs from the lifespan's start to its end.
 
     Args:
@@ -38,6 +53,7 @@ def create_app(judge: Judge, scorer: Scorer, *, limits: Limits, access: Access |
         scorer: of the judge's bundle, with the judge's calibration and a batch size of at least the limits' one.
         limits: what a request may cost.
         access: who may ask; None: everybody who reaches the server.
+        unsure: False: a part of a video that looks fake doesn't make it unsure.
 
     """
     access = Access() if access is None else access
@@ -62,10 +78,8 @@ def create_app(judge: Judge, scorer: Scorer, *, limits: Limits, access: Access |
         exception_handlers={HTTPException: _from_router},
     )
     app.state.engine = engine
-    capabilities = Capabilities(explain=False, video=False)
-    model = describe(judge, scorer, limits=limits, capabilities=capabilities)
     held = Held(limits.max_held_bytes)
-    api = _Api(judge, engine, limits=limits, held=held, model=model)
+    api = _Api(judge, engine, held=held, unsure=unsure)
     _add_v1(app, api, guarded=access.token is not None)
     _add_operation(app, engine, held)
     _add_page(app)
@@ -78,7 +92,7 @@ def _add_v1(app: FastAPI, api: "_Api", *, guarded: bool) -> None:
     v1 = APIRouter(prefix="/v1", dependencies=[Security(HTTPBearer(auto_error=False))] if guarded else [])
     v1.post(
         "/predict",
-        summary="Verdicts for pictures",
+        summary="Verdicts for pictures and videos",
         response_model=Verdicts,
         responses=problems(400, 408, 413, 415, 503, 504, guarded=guarded),
         openapi_extra=form(max_files=api.limits.max_files),
@@ -86,9 +100,9 @@ def _add_v1(app: FastAPI, api: "_Api", *, guarded: bool) -> None:
     v1.post(
         "/explain",
         summary="Where a score comes from, for one picture",
-        responses=problems(501, guarded=guarded),
+        response_model=Explained,
+        responses=problems(400, 408, 413, 415, 503, 504, guarded=guarded),
         openapi_extra=form(max_files=1),
-        include_in_schema=False,
     )(api.explain)
     v1.get(
         "/model",
@@ -102,28 +116,25 @@ def _add_v1(app: FastAPI, api: "_Api", *, guarded: bool) -> None:
 class _Api:
     """The routes below /v1."""
 
-    def __init__(self, judge: Judge, engine: Engine, *, limits: Limits, held: Held, model: Model) -> None:
+    def __init__(self, judge: Judge, engine: Engine, *, held: Held, unsure: bool) -> None:
         self.judge = judge
         self.engine = engine
-        self.limits = limits
+        self.limits = engine.limits
         self.held = held
+        self.unsure = unsure
+        self.capabilities = capabilities()
+        model = describe(judge, engine.scorer, limits=self.limits, capabilities=self.capabilities)
         self.model = model.model_dump_json()
 
     async def predict(self, request: Request) -> Response:
-        """Judge one or many pictures. The answers come in the order of the files, each with a verdict or an error."""
-        reader = Reader(limits=self.limits, held=self.held)
+        """Judge one or many pictures and videos. The answers come in the order of the files, each with a verdict or an
+        error."""
+        reader = Reader(limits=self.limits, held=self.held, videos=self.capabilities.video)
         try:
             uploads = await self._uploads(request, reader)
-            kept = [upload.data for upload in uploads if upload.data is not None]
-            judged = iter(await _while_connected(request, self.engine.judge(kept)))
+            results = await _while_connected(request, self._judge(uploads))
         finally:
             reader.release()
-        results = [
-            file_verdict(
-                index, upload, oversized(self.limits) if upload.data is None else next(judged), judge=self.judge
-            )
-            for index, upload in enumerate(uploads)
-        ]
         for result in results:
             self.engine.metrics.pictures.labels(result.verdict or "error").inc()
         answer = Verdicts(
@@ -136,12 +147,63 @@ class _Api:
         return _json(answer)
 
     async def explain(self, request: Request) -> Response:
-        """Return where a score comes from."""
-        raise ApiError(HTTPStatus.NOT_IMPLEMENTED, "not_here", "This server has no explanations.")
+        """Return where the evidence lies in one picture: a heat map, and what it can't tell."""
+        reader = Reader(limits=replace(self.limits, max_files=1), held=self.held)
+        try:
+            (upload,) = await self._uploads(request, reader)
+            if upload.data is None:
+                found: HeatMap | FileError | None = oversized(self.limits).error
+            else:
+                found = await _while_connected(request, heat_map(self.engine, upload.data, judge=self.judge))
+        finally:
+            reader.release()
+        answer = Explained(
+            request_id=request.state.request_id,
+            model=model_name(self.judge.bundle),
+            name=upload.name,
+            heat=found if isinstance(found, HeatMap) else None,
+            error=found if isinstance(found, FileError) else None,
+        )
+        return _json(answer)
 
     async def describe(self) -> Response:
         """Return the detector's facts, its thresholds and its model card, and the limits and parts of this server."""
         return Response(self.model, media_type="application/json")
+
+    async def _judge(self, uploads: list[Upload]) -> list[FileVerdict]:
+        """Return the answers for all files; pictures go together, videos beside them."""
+        videos = [upload for upload in uploads if self._is_video(upload)]
+        pictures = [upload for upload in uploads if upload.data is not None and not self._is_video(upload)]
+        judging = asyncio.ensure_future(
+            self.engine.judge([upload.data for upload in pictures if upload.data is not None])
+        )
+        watching = [asyncio.ensure_future(self._watch(upload)) for upload in videos]
+        try:
+            judged, watched = iter(await judging), iter([await one for one in watching])
+        finally:  # where one fails, nobody waits for the others
+            for task in (judging, *watching):
+                task.cancel()
+        results = []
+        for index, upload in enumerate(uploads):
+            if self._is_video(upload):
+                verdict, sha256 = next(watched)
+                results.append(video_answer(index, upload, verdict, sha256, judge=self.judge))
+            else:
+                found = oversized(self.limits) if upload.data is None else next(judged)
+                results.append(picture_verdict(index, upload, found, judge=self.judge))
+        return results
+
+    def _is_video(self, upload: Upload) -> bool:
+        return self.capabilities.video and upload.data is not None and sniff(upload.data)[0] == "video"
+
+    async def _watch(self, upload: Upload) -> tuple[VideoVerdict, str]:
+        return await video_verdict(
+            self.engine,
+            upload.data or b"",
+            judge=self.judge,
+            may_be_unsure=self.unsure,
+            timeout_s=self.limits.video_s,
+        )
 
     async def _uploads(self, request: Request, reader: Reader) -> list[Upload]:
         self.engine.refuse_if_full()

@@ -28,7 +28,7 @@ from veriscope.serving.errors import ApiError, busy, internal, stopping, too_slo
 from veriscope.serving.metrics import Metrics
 from veriscope.serving.schemas import FileError
 from veriscope.serving.settings import Limits
-from veriscope.serving.sniff import sniff
+from veriscope.serving.sniff import file_error, no_picture
 
 log = logging.getLogger("veriscope.serving")
 T = TypeVar("T")
@@ -101,7 +101,7 @@ class Engine:
         """Start the threads and let the network answer once: the first answer of some libraries takes seconds."""
         self._loop = asyncio.get_running_loop()
         self._decoders = ThreadPoolExecutor(self.limits.num_workers, thread_name_prefix="decode")
-        self._helpers = ThreadPoolExecutor(1, thread_name_prefix="helper")
+        self._helpers = ThreadPoolExecutor(2, thread_name_prefix="helper")
         self._thread = threading.Thread(target=self._serve_network, name="network", daemon=True)
         self._thread.start()
         side = self.scorer.input.size_px
@@ -165,28 +165,28 @@ class Engine:
                 job.dropped = True
                 job.future.cancel()
 
-    async def help(self, work: Callable[[], T]) -> T:
-        """Return what `work` returns, done by a thread beside the event loop, one at a time. It reaches the network by
-        `on_network`, or through `network()`.
+    async def help(self, work: Callable[[Network], T], *, timeout_s: float) -> T:
+        """Return what `work` returns, done by a thread beside the event loop. Each pass of the network that it is given
+        takes its turn among the batches. Whoever cancels this ends the work at its next pass.
 
         Raises:
             ApiError: no room (503), or the time is up (504).
-            DecodeError: from `work`.
 
         """
         self.refuse_if_full()
         self._hold(1)
-        running = self._helpers.submit(work)
+        network = _Shared(self)
+        running = self._helpers.submit(work, network)
         running.add_done_callback(lambda _: self._from_thread(self._hold, -1))
         try:
-            async with asyncio.timeout(self.limits.timeout_s):
+            async with asyncio.timeout(timeout_s):
                 return await asyncio.wrap_future(running)
         except TimeoutError:
-            raise too_slow(self.limits.timeout_s) from None
-
-    def network(self) -> Network:
-        """Return the network for threads other than its own: each pass takes its turn among the batches."""
-        return _Shared(self)
+            raise too_slow(timeout_s) from None
+        except Dropped:
+            raise stopping() from None
+        finally:
+            network.gone = True
 
     def on_network(self, work: Callable[[], T]) -> T:
         """Return what `work` returns, done by the network's thread; for other threads, which wait.
@@ -238,21 +238,15 @@ class Engine:
         """Return why there will be no score; None: the job holds the fitted picture."""
         data = job.data
         assert data is not None, "a file is decoded once"
-        kind, words = sniff(data)
-        sha256 = hashlib.sha256(data).hexdigest()
-        if kind != "picture":
-            what = words or "a video"
-            message = f"This is no picture that the server reads: it is {what}."
-            return Judged(None, None, sha256, FileError(code="no_picture", message=message))
+        sha256 = job.sha256 = hashlib.sha256(data).hexdigest()
+        if (no := no_picture(data)) is not None:
+            return Judged(None, None, sha256, no)
         began = time.monotonic()
         try:
             image_HWC, facts = decode_with_facts(data, max_pixels=self.limits.max_pixels)
         except DecodeError as error:
-            code = "too_large" if error.reason.startswith("too large") else "unreadable"
-            return Judged(
-                None, None, sha256, FileError.model_validate({"code": code, "message": _sentence(error.reason)})
-            )
-        job.facts, job.sha256 = facts, sha256
+            return Judged(None, None, sha256, file_error(error))
+        job.facts = facts
         # Here and not in the network's thread: fitting a large picture costs more than scoring a small one.
         job.fitted = fit_to_input(image_HWC, self.scorer.input)
         self.metrics.decode_s.observe(time.monotonic() - began)
@@ -331,15 +325,23 @@ class Engine:
 
 
 class _Shared:
-    """A Network whose passes are done by the engine's thread."""
+    """A Network whose passes are done by the engine's thread, until nobody waits for what it is used for."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.gone = False
         network = engine.scorer.network
         self.input, self.device, self.precision = network.input, network.device, network.precision
 
     def answer(self, image_BCHW: Pixels, *, describe: bool) -> NetworkAnswer:
-        """Return the network's answers."""
+        """Return the network's answers.
+
+        Raises:
+            Dropped: nobody waits for them.
+
+        """
+        if self.gone:
+            raise Dropped
         network = self._engine.scorer.network
         return self._engine.on_network(lambda: network.answer(image_BCHW, describe=describe))
 
@@ -353,10 +355,5 @@ def _answered(outcome: Judged | ApiError) -> Judged:
 def _judged(job: _Job, scored: Scored) -> Judged:
     error = None
     if scored.score is None:
-        error = FileError(code="no_score", message=_sentence(scored.error or "no score"))
+        error = FileError(code="no_score", message=f"There is no score: {scored.error or 'no reason is known'}.")
     return Judged(scored, job.facts, job.sha256, error)
-
-
-def _sentence(reason: str) -> str:
-    """Return a decoder's reason as a sentence."""
-    return f"This picture can't be read: {reason}."

@@ -22,7 +22,7 @@ def form(*, max_files: int) -> dict[str, Any]:
         "minItems": 1,
         "maxItems": max_files,
         "items": {"type": "string", "format": "binary"},
-        "description": "pictures: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, known by content",
+        "description": "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF; videos where the server reads them",
     }
     schema = {"type": "object", "required": [FIELD], "properties": {FIELD: files}, "additionalProperties": False}
     encoding = {FIELD: {"contentType": "application/octet-stream"}}
@@ -39,7 +39,6 @@ _PROBLEMS = {
     415: ("bad_type", "Send a form, multipart/form-data, with each picture as a part named 'files'."),
     421: ("unknown_host", "This server does not answer under that name."),
     500: ("internal", "Something went wrong in the server. Its log says what, under this request_id."),
-    501: ("not_here", "This server has no explanations."),
     503: ("busy", "The server has as much to do as it can hold. Try again in 2 s."),
     504: ("too_slow", "There was no answer within 30 s, and the work was dropped."),
 }

@@ -4,9 +4,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from veriscope.types import VerdictName
+from veriscope.types import ClassName, VerdictName
 
-Reason = Literal["near_threshold", "unlike_training"]
+Reason = Literal["near_threshold", "unlike_training", "part_looks_fake"]
 
 _SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
@@ -48,7 +48,30 @@ class Picture(Answer):
     width_px: int
     height_px: int
     size_bytes: int
-    sha256: str = Field(description="of the file's bytes", examples=[_SHA])
+
+
+class VideoFrame(Answer):
+    """One of the frames that were looked at."""
+
+    time_s: float
+    score: float | None = Field(ge=0, le=1)
+
+
+class VideoPart(Answer):
+    """A part whose frames look fake."""
+
+    start_s: float
+    end_s: float
+
+
+class Video(Answer):
+    """What a video's verdict was made of: its score is that of the middle (median) of its frames."""
+
+    end_s: float = Field(description="where its pictures end")
+    frames: list[VideoFrame] = Field(description="in the order of time")
+    suspicious: list[VideoPart]
+    num_damaged: int = Field(description="frames that were wanted and did not decode")
+    notes: list[str]
 
 
 class FileVerdict(Answer):
@@ -63,7 +86,9 @@ class FileVerdict(Answer):
     unsure_because: str | None = Field(description="a few words; null where the verdict is not 'unsure'")
     reasons: list[Reason] = Field(description="the same for programs")
     ood: float | None = Field(description="share of validation pictures that are less strange; null: it can't tell")
-    picture: Picture | None = Field(description="null where the file could not be read")
+    sha256: str | None = Field(description="of the file's bytes; null: they were not kept")
+    picture: Picture | None = Field(description="null where the file is none that could be read")
+    video: Video | None = Field(default=None, description="null where the file is none")
     error: FileError | None
 
 
@@ -101,13 +126,14 @@ class Verdicts(Answer):
                             "unsure_because": None,
                             "reasons": [],
                             "ood": 0.62,
+                            "sha256": _SHA,
                             "picture": {
                                 "format": "JPEG",
                                 "width_px": 1024,
                                 "height_px": 1024,
                                 "size_bytes": 183022,
-                                "sha256": _SHA,
                             },
+                            "video": None,
                             "error": None,
                         },
                         {
@@ -120,7 +146,9 @@ class Verdicts(Answer):
                             "unsure_because": None,
                             "reasons": [],
                             "ood": None,
+                            "sha256": _SHA,
                             "picture": None,
+                            "video": None,
                             "error": {"code": "no_picture", "message": "This is no picture that the server reads."},
                         },
                     ],
@@ -131,16 +159,26 @@ class Verdicts(Answer):
     )
 
 
-class Heat(Answer):
-    """The answer to /v1/explain: where the score comes from, for one picture."""
+class HeatMap(Answer):
+    """Where the evidence for `target` lies in a picture."""
+
+    method: str = Field(examples=["grad_cam"])
+    target: ClassName = Field(description="evidence for which class; that of the score, seen from the threshold")
+    sentence: str = Field(description="how strong it is, in words")
+    png: str = Field(description="the upright picture in grey with colour where something speaks for it; PNG, base64")
+    width_px: int = Field(description="of the PNG; it has the proportions of the picture")
+    height_px: int
+    caveat: str = Field(description="what a heat map can't tell")
+
+
+class Explained(Answer):
+    """The answer to /v1/explain."""
 
     request_id: str
     model: ModelName
-    method: str = Field(description="as 'grad-cam'")
-    width_px: int = Field(description="of the upright picture that the map lies on")
-    height_px: int
-    heat_png: str = Field(description="the map as a PNG with transparency, base64, to be laid over the whole picture")
-    caveat: str = Field(description="what a heat map can't tell")
+    name: str | None
+    heat: HeatMap | None = Field(description="null: `error` says why")
+    error: FileError | None
 
 
 class Capabilities(Answer):
@@ -154,6 +192,7 @@ class LimitFacts(Answer):
     """What the server refuses."""
 
     max_file_bytes: int
+    max_video_bytes: int
     max_files: int = Field(description="of one request")
     max_body_bytes: int = Field(description="of one request")
     max_pixels: int = Field(description="width times height of a picture")

@@ -124,7 +124,7 @@ def run_serve(arguments: argparse.Namespace) -> int:
             calibration=judge.terms.calibration,
             max_pixels=limits.max_pixels,
         )
-        app = create_app(judge, scorer, limits=limits, access=access)
+        app = create_app(judge, scorer, limits=limits, access=access, unsure=not arguments.no_unsure)
         _set_up_log(arguments.log_level)
         say(console, f"veriscope serves {bundle.record.model.name} at {_address(listener)} (Ctrl-C ends it)")
         if access.token is None and not _is_local(arguments.host):
@@ -146,9 +146,11 @@ def limits_of(arguments: argparse.Namespace) -> Limits:
 
     """
     file_bytes = int(arguments.max_upload_mb * MEGABYTE)
-    body_bytes = max(int(arguments.max_request_mb * MEGABYTE), file_bytes + MEGABYTE)
+    video_bytes = int(arguments.max_video_mb * MEGABYTE)
+    body_bytes = max(int(arguments.max_request_mb * MEGABYTE), file_bytes + MEGABYTE, video_bytes + MEGABYTE)
     return Limits(
         max_file_bytes=file_bytes,
+        max_video_bytes=video_bytes,
         max_files=min(arguments.max_files, arguments.queue),
         max_body_bytes=body_bytes,
         max_held_bytes=max(int(arguments.memory_mb * MEGABYTE), body_bytes),
@@ -158,6 +160,7 @@ def limits_of(arguments: argparse.Namespace) -> Limits:
         wait_s=arguments.wait_ms / 1000,
         num_workers=arguments.workers,
         timeout_s=arguments.timeout_s,
+        video_s=arguments.video_timeout_s,
     )
 
 

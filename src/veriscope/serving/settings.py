@@ -16,19 +16,22 @@ class Limits:
     """What one request may cost. Sizes are checked while a body streams in, whatever its headers say.
 
     `max_waiting` counts pictures that are in the server, waiting or worked on, over all requests; `max_held_bytes`
-    their stored bytes, which lie in memory and nowhere else.
+    their stored bytes, which lie in memory and nowhere else. A video may be larger than a picture, and has a time limit
+    of its own.
     """
 
     max_file_bytes: int = 25 * MEGABYTE
+    max_video_bytes: int = 100 * MEGABYTE
     max_files: int = 32
-    max_body_bytes: int = 100 * MEGABYTE
-    max_held_bytes: int = 400 * MEGABYTE
+    max_body_bytes: int = 128 * MEGABYTE
+    max_held_bytes: int = 512 * MEGABYTE
     max_pixels: int = 64_000_000
     max_waiting: int = 128
     batch_size: int = 16
     wait_s: float = 0.005
     num_workers: int = 2
     timeout_s: float = 30.0
+    video_s: float = 120.0
     upload_s: float = 60.0
 
     def __post_init__(self) -> None:
@@ -37,11 +40,12 @@ class Limits:
                 f"--queue {self.max_waiting} is below --max-files {self.max_files}: one request could never be taken. "
                 "Raise --queue, or lower --max-files."
             )
-        if not self.max_file_bytes <= self.max_body_bytes <= self.max_held_bytes:
+        largest = max(self.max_file_bytes, self.max_video_bytes)
+        if not largest <= self.max_body_bytes <= self.max_held_bytes:
             raise ConfigError(
-                f"one file may be {_megabytes(self.max_file_bytes)}, one request {_megabytes(self.max_body_bytes)}, "
+                f"one file may be {_megabytes(largest)}, one request {_megabytes(self.max_body_bytes)}, "
                 f"all that is held {_megabytes(self.max_held_bytes)}: each must be at least as large as the one "
-                "before. See --max-upload-mb, --max-request-mb and --memory-mb."
+                "before. See --max-upload-mb, --max-video-mb, --max-request-mb and --memory-mb."
             )
 
 

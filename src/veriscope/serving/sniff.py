@@ -2,6 +2,9 @@
 
 from typing import Literal
 
+from veriscope.errors import DecodeError
+from veriscope.serving.schemas import FileError
+
 Kind = Literal["picture", "video", "other"]
 
 # ISO base media files say in their brand what they hold (ISO/IEC 14496-12, 4.3).
@@ -26,12 +29,12 @@ _NAMED = {
 _TEXT = (b"<svg", b"<?xml", b"<!doctype", b"<html")
 
 
-def sniff(data: bytes) -> tuple[Kind, str]:
+def sniff(data: bytes | bytearray) -> tuple[Kind, str]:
     """Return what the bytes look like, and for 'other' what that is in a few words, else ''.
 
     A picture may still be damaged, or of a kind of TIFF that nobody reads: only decoding tells.
     """
-    head = data[:64]
+    head = bytes(data[:64])
     if head[4:8] == b"ftyp":
         brand = head[8:12]
         if brand in _AVIF_BRANDS or (brand in _HEIF_BRANDS and any(b in head[16:] for b in _AVIF_BRANDS)):
@@ -51,6 +54,22 @@ def sniff(data: bytes) -> tuple[Kind, str]:
     if head.lstrip().lower().startswith(_TEXT):
         return "other", "a text of markup, as SVG and HTML are"
     return "other", "an empty file" if not data else "something else"
+
+
+def no_picture(data: bytes) -> FileError | None:
+    """Return why a file is no picture, by its first bytes; None: it seems to be one."""
+    kind, words = sniff(data)
+    if kind == "picture":
+        return None
+    return FileError(
+        code="no_picture", message=f"This is no picture that the server reads: it is {words or 'a video'}."
+    )
+
+
+def file_error(error: DecodeError) -> FileError:
+    """Return what a decoder says as an answer's error."""
+    message = f"This file can't be read: {error.reason}."
+    return FileError(code="too_large" if error.reason.startswith("too large") else "unreadable", message=message)
 
 
 def _riff(form: bytes) -> tuple[Kind, str]:

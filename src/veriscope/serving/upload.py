@@ -14,6 +14,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from veriscope.serving.errors import ApiError, bad_request, too_large
 from veriscope.serving.settings import MEGABYTE, Limits
+from veriscope.serving.sniff import sniff
 
 FIELD = "files"
 LONGEST_NAME = 255  # characters of a file name that are answered
@@ -56,6 +57,7 @@ class _Part:
     data: bytearray = field(default_factory=bytearray)
     size: int = 0
     name: str | None = None
+    largest: int = 0
 
 
 class Form:
@@ -64,11 +66,13 @@ class Form:
     Args:
         boundary: of the Content-Type.
         limits: what may come.
+        videos: whether a file that begins as a video may be as large as one.
 
     """
 
-    def __init__(self, boundary: bytes, *, limits: Limits) -> None:
+    def __init__(self, boundary: bytes, *, limits: Limits, videos: bool = False) -> None:
         self.limits = limits
+        self.videos = videos
         self.uploads: list[Upload] = []
         self.kept_bytes = 0
         self._part: _Part | None = None
@@ -120,7 +124,7 @@ class Form:
         if len(self.uploads) == self.limits.max_files:
             text = f"A request may hold {self.limits.max_files} files. Send the others in another one."
             raise bad_request(text, code="too_many_files")
-        self._part = _Part()
+        self._part = _Part(largest=self.limits.max_file_bytes)
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._open.header_name += data[start:end]
@@ -146,7 +150,9 @@ class Form:
     def _data(self, data: bytes, start: int, end: int) -> None:
         part = self._open
         part.size += end - start
-        if part.size > self.limits.max_file_bytes:
+        if part.size > part.largest and self.videos and sniff(part.data)[0] == "video":
+            part.largest = max(self.limits.max_video_bytes, part.largest)
+        if part.size > part.largest:
             self._forget(part)
         else:
             part.data += data[start:end]
@@ -158,7 +164,7 @@ class Form:
 
     def _end(self) -> None:
         part = self._open
-        fits = part.size <= self.limits.max_file_bytes
+        fits = part.size <= part.largest
         self.uploads.append(Upload(part.name, bytes(part.data) if fits else None))
         self._part = None
 
@@ -205,9 +211,10 @@ def boundary_of(headers: Mapping[str, str]) -> bytes:
 class Reader:
     """Reads one request's body within the limits, and holds its bytes until `release`."""
 
-    def __init__(self, *, limits: Limits, held: Held) -> None:
+    def __init__(self, *, limits: Limits, held: Held, videos: bool = False) -> None:
         self.limits = limits
         self.held = held
+        self.videos = videos
         self.num_bytes = 0
 
     async def read(
@@ -224,7 +231,7 @@ class Reader:
             announced = headers.get("content-length", "")
             if announced.isdecimal() and int(announced) > self.limits.max_body_bytes:
                 raise self._body_too_large()
-            form = Form(boundary_of(headers), limits=self.limits)
+            form = Form(boundary_of(headers), limits=self.limits, videos=self.videos)
             async with asyncio.timeout(self.limits.upload_s):
                 return await self._parse(form, stream, retry_after_s=retry_after_s)
         except TimeoutError:

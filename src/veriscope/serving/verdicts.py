@@ -1,7 +1,7 @@
 """From what became of a file to what the API says of it, and what the API says of the detector."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from veriscope import __version__
 from veriscope.bundle.base import BaseBundle
@@ -21,18 +21,21 @@ from veriscope.serving.schemas import (
     ModelName,
     Picture,
     Reason,
+    Video,
+    VideoFrame,
+    VideoPart,
 )
 from veriscope.serving.settings import Limits
 from veriscope.serving.upload import Upload
-from veriscope.types import name_verdict
+from veriscope.types import VideoVerdict, name_verdict
 
 WORDS = {"fake": "looks fake", "real": "looks real", "unsure": "can't tell"}
 
 
-def file_verdict(index: int, upload: Upload, judged: Judged, *, judge: Judge) -> FileVerdict:
+def picture_verdict(index: int, upload: Upload, judged: Judged, *, judge: Judge) -> FileVerdict:
     """Return the answer for one file."""
     found = judge.verdict(judged.scored or Scored(path=Path(str(index)), logit=None, score=None, error="no score"))
-    facts, sha256 = judged.facts, judged.sha256
+    facts = judged.facts
     return FileVerdict(
         index=index,
         name=upload.name,
@@ -43,8 +46,41 @@ def file_verdict(index: int, upload: Upload, judged: Judged, *, judge: Judge) ->
         unsure_because=found.unsure_because,
         reasons=_reasons(found.score, found.ood, judge=judge),
         ood=found.ood,
-        picture=None if facts is None or sha256 is None else Picture(**facts._asdict(), sha256=sha256),
+        sha256=judged.sha256,
+        picture=None if facts is None else Picture(**facts._asdict()),
         error=judged.error,
+    )
+
+
+def video_answer(index: int, upload: Upload, found: VideoVerdict, sha256: str, *, judge: Judge) -> FileVerdict:
+    """Return the answer for one video."""
+    reasons = _reasons(found.score, found.ood, judge=judge)
+    error = None
+    if found.label is None:
+        code: Literal["no_score", "unreadable"] = "no_score" if found.frames else "unreadable"
+        error = FileError(code=code, message=f"This video can't be judged: {found.error}.")
+    elif found.label == "unsure" and found.suspicious:
+        reasons.append("part_looks_fake")
+    return FileVerdict(
+        index=index,
+        name=upload.name,
+        verdict=found.label,
+        words=None if found.label is None else WORDS[found.label],
+        score=found.score,
+        logit=found.logit,
+        unsure_because=found.unsure_because,
+        reasons=reasons,
+        ood=found.ood,
+        sha256=sha256,
+        picture=None,
+        video=Video(
+            end_s=found.end_s,
+            frames=[VideoFrame(time_s=frame.time_s, score=frame.score) for frame in found.frames],
+            suspicious=[VideoPart(start_s=part.start_s, end_s=part.end_s) for part in found.suspicious],
+            num_damaged=found.num_damaged,
+            notes=list(found.notes),
+        ),
+        error=error,
     )
 
 
@@ -101,6 +137,7 @@ def describe(judge: Judge, scorer: Scorer, *, limits: Limits, capabilities: Capa
         capabilities=capabilities,
         limits=LimitFacts(
             max_file_bytes=limits.max_file_bytes,
+            max_video_bytes=limits.max_video_bytes,
             max_files=limits.max_files,
             max_body_bytes=limits.max_body_bytes,
             max_pixels=limits.max_pixels,

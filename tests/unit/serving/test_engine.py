@@ -7,9 +7,10 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -105,7 +106,9 @@ def test_a_full_queue_answers_503_at_once_and_keeps_what_it_took(bundle: Bundle)
 
 
 def test_uploads_share_a_bound_on_memory(bundle: Bundle) -> None:
-    app, engine, gate = gated(bundle, max_file_bytes=200_000, max_body_bytes=210_000, max_held_bytes=250_000)
+    app, engine, gate = gated(
+        bundle, max_file_bytes=200_000, max_video_bytes=200_000, max_body_bytes=210_000, max_held_bytes=250_000
+    )
     large = picture() + bytes(150_000)
     with live(app) as server:
         gate.open.clear()
@@ -227,11 +230,10 @@ def test_other_threads_take_turns_with_the_batches(bundle: Bundle) -> None:
     with client_of(app) as client:
         image_BCHW = np.zeros((2, 3, 32, 32), dtype=np.uint8)
 
-        def twice() -> Iterator[float]:
-            network = engine.network()
-            return iter([*network.answer(image_BCHW, describe=False).logits, network.input.size_px])
+        def twice(network: Network) -> tuple[float, ...]:
+            return (*network.answer(image_BCHW, describe=False).logits, network.input.size_px)
 
-        first, second, side = client.portal.call(engine.help, twice)
+        first, second, side = client.portal.call(partial(engine.help, twice, timeout_s=30))
         assert first == pytest.approx(second)
         assert side == 32
         assert client.post("/v1/predict", files=parts(picture())).status_code == 200

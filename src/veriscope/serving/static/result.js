@@ -61,8 +61,10 @@ export class Entry {
   async run() {
     const { limits } = this.model;
     try {
-      if (this.file.size > limits.max_file_bytes) {
-        throw new Problem(413, "too_large", `This file holds ${size(this.file.size)}; the server takes ${size(limits.max_file_bytes)}.`);
+      const video = this.model.capabilities.video && this.file.type.startsWith("video/");
+      const most = video ? limits.max_video_bytes : limits.max_file_bytes;
+      if (this.file.size > most) {
+        throw new Problem(413, "too_large", `This file holds ${size(this.file.size)}; the server takes ${size(most)}.`);
       }
       const told = (state, figure) => this.tell(state, figure);
       const answer = await send("/v1/predict", this.file, { told, signal: this.abort.signal });
@@ -92,7 +94,7 @@ export class Entry {
       scale(result, model),
       // A score that means little is not explained as a probability.
       result.reasons.includes("unlike_training") ? "" : h("p", { class: "quiet small" }, meaning(result, model)),
-      result.video ? timeline(result.video.frames, model) : "",
+      result.video ? timeline(result.video, model) : "",
       h("div", { class: "actions" }, model.capabilities.explain && !result.video ? this.heatButton() : ""),
       this.details(),
     );
@@ -114,8 +116,11 @@ export class Entry {
       ["Score", `${result.score.toFixed(4)} (0 real, 1 fake)`],
       ["Fake from", `${model.threshold.value.toFixed(4)} on; ${model.threshold.rule}`],
       ["Unlike training", result.ood === null ? "it can’t tell" : `more than ${(100 * result.ood).toFixed(1)} % of the pictures it was checked on`],
-      ["Picture", `${picture.format}, ${picture.width_px} × ${picture.height_px} px, ${size(picture.size_bytes)}`],
-      ["SHA-256", picture.sha256, "mono"],
+      picture
+        ? ["Picture", `${picture.format}, ${picture.width_px} × ${picture.height_px} px, ${size(picture.size_bytes)}`]
+        : ["Video", `${result.video.frames.length} frames of ${result.video.end_s.toFixed(1)} s; its score is their middle`],
+      ...(result.video?.notes ?? []).map((note) => ["Note", note]),
+      ["SHA-256", result.sha256, "mono"],
       ["Judged", this.time.toLocaleString()],
       ["Detector", `${model.name}, weights ${model.weights_sha256.slice(0, 12)}`],
     ];
@@ -131,7 +136,9 @@ export class Entry {
       button.textContent = "Looking again …";
       problem.textContent = "";
       try {
-        this.showHeat(await send("/v1/explain", this.file, { told: () => {}, signal: this.abort.signal }));
+        const answer = await send("/v1/explain", this.file, { told: () => {}, signal: this.abort.signal });
+        if (answer.heat === null) throw new Problem(200, answer.error.code, answer.error.message);
+        this.showHeat(answer.heat);
         button.remove();
       } catch (error) {
         if (error.name === "AbortError") return;
@@ -144,15 +151,15 @@ export class Entry {
   }
 
   showHeat(heat) {
-    const bytes = Uint8Array.from(atob(heat.heat_png), (c) => c.charCodeAt(0));
+    const bytes = Uint8Array.from(atob(heat.png), (c) => c.charCodeAt(0));
     this.heatUrl = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
-    const layer = h("img", { class: "heat", src: this.heatUrl, alt: "Heat map: where changes would move the score most" });
-    const slider = h("input", { type: "range", min: "0", max: "100", value: "60" });
+    const layer = h("img", { class: "heat", src: this.heatUrl, alt: `Heat map: what speaks for ${heat.target}. ${heat.sentence}` });
+    const slider = h("input", { type: "range", min: "0", max: "100", value: "85" });
     slider.addEventListener("input", () => layer.style.setProperty("--strength", slider.value / 100));
     this.frame.append(layer);
     this.stage.append(
       h("label", { class: "strength" }, "Strength of the heat map", slider),
-      h("p", { class: "no-preview" }, heat.caveat),
+      h("p", { class: "no-preview" }, `In colour: what speaks for ${heat.target}. ${heat.sentence} ${heat.caveat}`),
     );
     slider.focus();
   }

@@ -34,21 +34,24 @@ export function scale(result, model) {
   );
 }
 
-// Scores of a video's frames over time; `frames` are [{time_s, score}].
-export function timeline(frames, model) {
+// Scores of a video's frames over time; frames that did not decode have none.
+export function timeline(video, model) {
+  const frames = video.frames.filter((frame) => frame.score !== null);
   const [width, height, left, bottom] = [640, 170, 34, 24];
-  const end = Math.max(frames.at(-1).time_s, 0.001);
+  const end = Math.max(video.end_s, frames.at(-1).time_s, 0.001);
   const x = (time) => left + (time / end) * (width - left - 8);
   const y = (score) => 8 + (1 - score) * (height - bottom - 8);
   const cut = model.threshold.value;
   const line = frames.map((frame) => `${x(frame.time_s).toFixed(1)},${y(frame.score).toFixed(1)}`).join(" ");
   const label = `Scores over ${end.toFixed(1)} seconds, ${frames.length} frames; the highest is ` +
     `${ofHundred(Math.max(...frames.map((frame) => frame.score)))} of 100.`;
+  const parts = video.suspicious.map((part) => ({ x: x(part.start_s), width: Math.max(x(part.end_s) - x(part.start_s), 2) }));
   const zone = model.unsure && { y: y(model.unsure.high), height: y(model.unsure.low) - y(model.unsure.high) };
   return s(
     "svg",
     { class: "timeline", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label },
     zone && s("rect", { class: "zone", x: left, width: width - left - 8, ...zone }),
+    parts.map((part) => s("rect", { class: "part", y: 8, height: height - bottom - 8, ...part })),
     s("line", { class: "edge", x1: left, x2: width - 8, y1: y(cut), y2: y(cut) }),
     s("polyline", { class: "line", points: line }),
     s("text", { x: 0, y: y(1) + 8 }, "fake"),

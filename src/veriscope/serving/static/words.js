@@ -33,11 +33,17 @@ export function reasons(result, model) {
         "verdicts were wrong too often when it was checked.",
     );
   }
+  if (result.reasons.includes("part_looks_fake")) {
+    const parts = result.video.suspicious.map((part) => `${clock(part.start_s)} to ${clock(part.end_s)}`);
+    said.push(`Most of the video decides its score, but a part of it looks fake: ${parts.slice(0, 5).join(", ")}.`);
+  }
   if (result.reasons.includes("unlike_training")) {
     said.push("The picture is unlike those it was trained and checked on, so its score means little here.");
   }
   return said;
 }
+
+const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 
 export function describeScale(result, model) {
   const band = model.unsure
@@ -62,7 +68,7 @@ export function asText(entry, model) {
     lines.push(`  score ${(result.score * 100).toFixed(1)} of 100, fake from ${round(model.threshold.value)} on`);
   }
   if (result.unsure_because) lines.push(`  because: ${result.unsure_because}`);
-  if (result.picture) lines.push(`  file: SHA-256 ${result.picture.sha256}`);
+  if (result.sha256) lines.push(`  file: SHA-256 ${result.sha256}`);
   lines.push(`  detector: ${model.name}, weights ${model.weights_sha256.slice(0, 12)}; ${time.toISOString()}`);
   return lines.join("\n");
 }
