@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.helpers.bundles import tiny_bundle, write_pictures
+from tests.helpers.clips import make_clip
 from tests.helpers.serving import SMALL, Live, app_of, live, until
 
 from veriscope.bundle import Bundle
@@ -179,6 +180,32 @@ def test_a_picture_from_the_camera(watched: Watched, server: Live) -> None:
     assert page.locator(".result .file").inner_text().startswith("camera ")
     assert not page.locator("#camera-dialog").is_visible()
     assert page.evaluate("document.getElementById('viewfinder').srcObject") is None, "the camera is off"
+
+
+def test_a_heat_map_lies_over_the_picture_and_fades(watched: Watched, server: Live, tmp_path: Path) -> None:
+    page = watched.open(server.url)
+    page.set_input_files("#files", write_pictures(tmp_path, 1, side=90))
+    page.click("button:text('Show where it looked')")
+    heat = page.locator("img.heat")
+    heat.wait_for()
+    assert page.evaluate("document.activeElement.type") == "range", "the slider is at hand"
+    assert float(heat.evaluate("(image) => getComputedStyle(image).opacity")) == 0.85
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")
+    assert float(heat.evaluate("(image) => getComputedStyle(image).opacity")) == 0.8
+    assert heat.bounding_box() == page.locator(".frame img").first.bounding_box()
+    assert "a wrong verdict has a map as good-looking" in page.locator(".stage").inner_text()
+
+
+def test_a_video_has_a_timeline(watched: Watched, server: Live) -> None:
+    page = watched.open(server.url)
+    page.set_input_files("#files", [{"name": "clip.mp4", "mimeType": "video/mp4", "buffer": make_clip(40)}])
+    page.locator(".timeline").wait_for()
+    label = page.locator(".timeline").get_attribute("aria-label")
+    assert re.match(r"Scores over 4.0 seconds, 8 frames; the highest is \d+ of 100", label)
+    page.click(".result summary")
+    assert "8 frames of 4.0 s" in page.locator(".result dl").inner_text()
+    assert page.locator("button:text('Show where it looked')").count() == 0
 
 
 def test_history_stays_in_the_browser_until_it_is_forgotten(watched: Watched, server: Live, tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ class _Api:
                 verdict, sha256 = next(watched)
                 results.append(video_answer(index, upload, verdict, sha256, judge=self.judge))
             else:
-                found = oversized(self.limits) if upload.data is None else next(judged)
+                found = oversized(self.limits, videos=self.capabilities.video) if upload.data is None else next(judged)
                 results.append(picture_verdict(index, upload, found, judge=self.judge))
         return results
 

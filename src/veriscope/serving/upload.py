@@ -150,13 +150,14 @@ class Form:
     def _data(self, data: bytes, start: int, end: int) -> None:
         part = self._open
         part.size += end - start
+        if len(part.data) < part.size - (end - start):
+            return  # it is too large, and was forgotten
+        part.data += data[start:end]
+        self.kept_bytes += end - start
         if part.size > part.largest and self.videos and sniff(part.data)[0] == "video":
             part.largest = max(self.limits.max_video_bytes, part.largest)
         if part.size > part.largest:
             self._forget(part)
-        else:
-            part.data += data[start:end]
-            self.kept_bytes += end - start
 
     def _forget(self, part: _Part) -> None:
         self.kept_bytes -= len(part.data)

@@ -25,7 +25,7 @@ from veriscope.serving.schemas import (
     VideoFrame,
     VideoPart,
 )
-from veriscope.serving.settings import Limits
+from veriscope.serving.settings import MEGABYTE, Limits
 from veriscope.serving.upload import Upload
 from veriscope.types import VideoVerdict, name_verdict
 
@@ -95,10 +95,11 @@ def _reasons(score: float | None, ood: float | None, *, judge: Judge) -> list[Re
     return reasons
 
 
-def oversized(limits: Limits) -> Judged:
+def oversized(limits: Limits, *, videos: bool = False) -> Judged:
     """Return what became of a file that was not kept since it is larger than a file may be."""
-    size = f"{limits.max_file_bytes / 1_000_000:g} MB"
-    return Judged(None, None, None, FileError(code="too_large", message=f"A file may hold {size}; this one is larger."))
+    grants = f"A picture may hold {limits.max_file_bytes / MEGABYTE:g} MB"
+    grants += f", a video {limits.max_video_bytes / MEGABYTE:g} MB" if videos else ""
+    return Judged(None, None, None, FileError(code="too_large", message=f"{grants}; this file is larger."))
 
 
 def model_name(bundle: BaseBundle) -> ModelName:

@@ -70,9 +70,11 @@ def test_a_damaged_video_has_a_reason(client: TestClient, clip: bytes) -> None:
 def test_a_video_may_be_larger_than_a_picture_but_not_endless(client: TestClient, clip: bytes) -> None:
     filler = bytes(SMALL.max_file_bytes)
     free_box = (len(filler) + 8).to_bytes(4, "big") + b"free" + filler  # ISO base media: to be passed over
-    large, larger = client.post("/v1/predict", files=parts(clip + free_box, clip + free_box * 2)).json()["results"]
+    (large,) = client.post("/v1/predict", files=parts(clip + free_box)).json()["results"]
+    (larger,) = client.post("/v1/predict", files=parts(clip + free_box * 2)).json()["results"]
     assert large["verdict"] is not None
     assert larger["error"]["code"] == "too_large"
+    assert "a video 0.5 MB" in larger["error"]["message"]
 
 
 def test_a_video_whose_client_has_gone_is_dropped(bundle: Bundle, clip: bytes) -> None:

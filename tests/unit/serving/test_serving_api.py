@@ -80,7 +80,7 @@ def test_a_file_that_is_too_large_leaves_the_others_their_verdicts(client: TestC
     answer = client.post("/v1/predict", files=parts(good, good + bytes(SMALL.max_file_bytes), good))
     first, second, third = answer.json()["results"]
     assert second["error"]["code"] == "too_large"
-    assert "0.3 MB" in second["error"]["message"]
+    assert "A picture may hold 0.3 MB" in second["error"]["message"]
     assert first["verdict"] == third["verdict"] is not None
     assert first["score"] == pytest.approx(third["score"], abs=1e-5)
 
