@@ -7,8 +7,8 @@ the server with 1, 8 and 32 clients that each send one picture a request and ask
 a round runs within a minute or two, so that on a shared machine its ratios hold where its seconds don't. Processor time
 a picture is that of the server's, or of the loop's, process alone.
 
-Afterwards new requests come at twice the rate of the bare loop, whether or not answers do. Each answer is compared with
-the bare loop's. Prints JSON.
+Afterwards new requests come at twice the highest rate that was seen, whether or not answers do. Each answer is compared
+with the bare loop's. Prints JSON.
 """
 
 import argparse
@@ -82,7 +82,7 @@ class Served:
         self.port = arguments.port
         command = [sys.executable, "-m", "veriscope.cli", "serve", str(arguments.bundle), "--port", str(self.port)]
         command += ["--batch-size", str(arguments.batch_size), "--workers", str(arguments.workers)]
-        command += ["--device", arguments.device, "--queue", "64", "--log-level", "warning", "--timeout-s", "300"]
+        command += ["--device", arguments.device, "--queue", "40", "--log-level", "warning", "--timeout-s", "300"]
         self.process = subprocess.Popen(command)
         for _ in range(1200):
             try:
@@ -228,7 +228,7 @@ def main() -> int:
             found["bare again"] = bare.measure(arguments.seconds)
             rounds.append(found)
             print(json.dumps(found), file=sys.stderr, flush=True)
-        rate = 2 * statistics.median(found["bare"]["images_per_s"] for found in rounds)
+        rate = 2 * max(run["images_per_s"] for found in rounds for run in found.values())
         load = overload(served, bodies, bare.scores, rate=rate, seconds=arguments.load_s)
     finally:
         served.process.send_signal(signal.SIGINT)

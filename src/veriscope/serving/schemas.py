@@ -164,7 +164,8 @@ class HeatMap(Answer):
 
     method: str = Field(examples=["grad_cam"])
     target: ClassName = Field(description="evidence for which class; that of the score, seen from the threshold")
-    sentence: str = Field(description="how strong it is, in words")
+    sentence: str = Field(description="how strong it is, in words and logits")
+    is_weak: bool = Field(description="no place comes near to full colour: what colour there is is no finding")
     png: str = Field(description="the upright picture in grey with colour where something speaks for it; PNG, base64")
     width_px: int = Field(description="of the PNG; it has the proportions of the picture")
     height_px: int

@@ -159,7 +159,7 @@ export class Entry {
     this.frame.append(layer);
     this.stage.append(
       h("label", { class: "strength" }, "Strength of the heat map", slider),
-      h("p", { class: "no-preview" }, `In colour: what speaks for ${heat.target}. ${heat.sentence} ${heat.caveat}`),
+      h("p", { class: "no-preview" }, `In colour: what speaks for ${heat.target}. ${heat.is_weak ? "It is little: take the colour for no finding. " : ""}${heat.caveat}`),
     );
     slider.focus();
   }

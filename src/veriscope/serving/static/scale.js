@@ -37,7 +37,7 @@ export function scale(result, model) {
 // Scores of a video's frames over time; frames that did not decode have none.
 export function timeline(video, model) {
   const frames = video.frames.filter((frame) => frame.score !== null);
-  const [width, height, left, bottom] = [640, 170, 34, 24];
+  const [width, height, left, bottom] = [640, 190, 52, 30];
   const end = Math.max(video.end_s, frames.at(-1).time_s, 0.001);
   const x = (time) => left + (time / end) * (width - left - 8);
   const y = (score) => 8 + (1 - score) * (height - bottom - 8);

@@ -17,6 +17,9 @@ const round = (value) => String(Math.round(value * 1000) / 10);
 
 export function meaning(result, model) {
   const { score } = result;
+  if (result.video) {
+    return "The score is that of the middle of its frames. Scores were calibrated on single pictures: many frames that agree prove hardly more than one.";
+  }
   if (!model.calibrated) {
     return "Scores of this detector are not calibrated: a higher one is more suspicious, and that is all they say.";
   }
