@@ -51,11 +51,16 @@ bench: $(STAMP)
 	@.venv/bin/veriscope bench step
 	@.venv/bin/veriscope bench predict
 
-# Names, versions and hashes; no address of any index.
+# What predict and serve of an exported .onnx file need: no torch among them (docs/onnx.md).
+ONNX_NEEDS = numpy pillow pydantic pyyaml rich safetensors onnxruntime fastapi uvicorn python-multipart prometheus-client
+
+# Names, versions and hashes; no address of any index. The short list takes its versions from the long one.
 lock: $(STAMP)
 	@uv=$$(command -v uv || echo .venv/bin/uv); \
-	$$uv pip compile pyproject.toml --extra dev --extra docs --extra sweep --extra cluster --extra hub --extra serve --extra video --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-header --no-annotate --quiet --upgrade -o requirements.lock
+	$$uv pip compile pyproject.toml --extra dev --extra docs --extra sweep --extra cluster --extra hub --extra export --extra serve --extra video --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate --quiet --upgrade -o requirements.lock; \
+	printf '%s\n' $(ONNX_NEEDS) | $$uv pip compile - --constraints requirements.lock --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate --quiet --upgrade -o requirements-onnx.lock
 
 clean:
 	rm -rf .venv build dist site .cache .mypy_cache .ruff_cache .import_linter_cache

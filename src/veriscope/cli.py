@@ -14,6 +14,7 @@ from veriscope.commands import (
     compare,
     download,
     explain,
+    export,
     matrix,
     pack,
     predict,
@@ -66,6 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("veriscope: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "veriscope":
+            raise
+        print(f"veriscope: this needs {error.name}, which isn't here: pip install veriscope", file=sys.stderr)
+        return VeriscopeError.exit_code
     except Exception as error:
         trouble = machine_trouble(error)
         if trouble is None:
@@ -90,6 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
         compare,
         download,
         explain,
+        export,
         matrix,
         pack,
         predict,

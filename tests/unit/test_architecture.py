@@ -40,6 +40,7 @@ HOMES = {
     "python_multipart": ("serving/",),
     "prometheus_client": ("serving/",),
     "onnx": ("export/",),
+    "onnxruntime": ("bundle/onnx_bundle.py", "export/int8.py"),
 }
 
 

@@ -1,16 +1,13 @@
 """A bundle as training writes it: weights, preprocessing, class map, calibration, thresholds, provenance: a folder."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from veriscope import __version__
 from veriscope.bundle.base import BaseBundle, file_sha256
 from veriscope.bundle.network import Network
-from veriscope.bundle.record import ENSEMBLE_FORMAT_VERSION, FORMAT_VERSION, VERDICT_FORMAT_VERSION, BundleRecord
+from veriscope.bundle.onnx_bundle import is_onnx, load_onnx
+from veriscope.bundle.record import BundleRecord, parse_record
 from veriscope.bundle.seen import Fingerprints, read_seen
 from veriscope.errors import BundleError
 from veriscope.models.ood import OutOfDistribution, read_ood
@@ -27,7 +24,7 @@ CARD_NAME = "MODEL_CARD.md"
 
 @dataclass(frozen=True, slots=True)
 class Bundle(BaseBundle):
-    """A bundle on disk: `record` is its bundle.json, `folder` where it lies. Made by load_bundle and save_bundle."""
+    """A bundle on disk: `record` is its bundle.json, `folder` where it lies. Made by load_folder and save_bundle."""
 
     folder: Path
     record: BundleRecord
@@ -73,7 +70,13 @@ class Bundle(BaseBundle):
             BundleError: the weights don't fit the record, or this installation can't build the network.
 
         """
-        from veriscope.bundle.torch_network import build_network
+        try:
+            from veriscope.bundle.torch_network import build_network
+        except ModuleNotFoundError as error:
+            raise BundleError(
+                f"bundle '{self.folder}' needs {error.name}, which isn't here: pip install veriscope. Without it a "
+                "file runs that `veriscope export` made of the bundle elsewhere."
+            ) from error
 
         return build_network(self.record, self.folder / WEIGHTS_NAME, folder=self.folder)
 
@@ -84,18 +87,33 @@ class Bundle(BaseBundle):
             VeriscopeError: as `detector`, or a device that this machine has not.
 
         """
+        detector = self.detector()
         from veriscope.bundle.torch_network import TorchNetwork
 
-        return TorchNetwork(self.detector(), device=device, precision=precision)
+        return TorchNetwork(detector, device=device, precision=precision)
 
 
-def load_bundle(folder: Path) -> Bundle:
-    """Return the bundle in `folder`, its record validated and its weights checked against their hash.
+def load_bundle(path: Path) -> BaseBundle:
+    """Return the bundle at `path`, checked against its hash: a folder as training leaves it, or an exported .onnx file.
 
     Raises:
         BundleError: missing, damaged, of another version, or no bundle; the text says how to mend it.
 
     """
+    return load_onnx(path) if is_onnx(path) else load_folder(path)
+
+
+def load_folder(folder: Path) -> Bundle:
+    """Return the bundle in `folder`, its record validated and its weights checked against their hash.
+
+    For what needs the network itself or what was seen in training; verdicts alone need load_bundle.
+
+    Raises:
+        BundleError: as load_bundle, and for a .onnx file.
+
+    """
+    if is_onnx(folder):
+        raise BundleError(f"'{folder}' only gives verdicts; name the bundle's folder that it was exported from.")
     if folder.name in (RECORD_NAME, WEIGHTS_NAME) and folder.is_file():
         folder = folder.parent  # what a shell's completion leads to
     if not folder.exists():
@@ -131,25 +149,12 @@ def _read_record(path: Path) -> BundleRecord:
     """Return the validated record.
 
     Raises:
-        BundleError: no JSON, another version, or a field that doesn't fit.
+        BundleError: no text, no JSON, another version, or a field that doesn't fit.
 
     """
+    again = "copy the whole folder again"
     try:
-        plain: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"'{path}' is damaged ({error}); copy the whole folder again.") from error
-    version = plain.get("format_version") if isinstance(plain, dict) else None
-    if version is None:
-        raise BundleError(f"'{path}' is no bundle record of veriscope: it holds no format_version.")
-    known = (FORMAT_VERSION, ENSEMBLE_FORMAT_VERSION, VERDICT_FORMAT_VERSION)
-    if version not in known:
-        raise BundleError(
-            f"'{path}' has format version {version}, this veriscope ({__version__}) reads {known[0]} to {known[-1]}. "
-            f"It was made by veriscope {plain.get('veriscope_version', 'of unknown version')}: install that one."
-        )
-    try:
-        return BundleRecord.model_validate_json(json.dumps(plain))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the record"
-        raise BundleError(f"'{path}' is damaged at {place}: {first['msg']}. Copy the whole folder again.") from error
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise BundleError(f"'{path}' is damaged ({error}); {again}.") from error
+    return parse_record(text, name=str(path), again=again)

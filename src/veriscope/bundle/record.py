@@ -1,10 +1,13 @@
 """What bundle.json holds."""
 
-from typing import Annotated, Literal, Self
+import json
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
+from veriscope import __version__
 from veriscope.config.schema import ModelConfig
+from veriscope.errors import BundleError
 from veriscope.types import CLASS_NAMES, Calibration, Frozen, Positive, Threshold, UnsureBand
 
 # A program that knows only one network a bundle must not meet an ensemble as a bundle with a key too many, which it
@@ -142,3 +145,31 @@ class BundleRecord(Frozen):
         """Return the text of bundle.json; without keys that earlier programs don't know, where it can be."""
         empty = {name for name in ("ensemble", "unsure", "ood", "audit") if getattr(self, name) is None}
         return self.model_dump_json(indent=2, exclude=empty) + "\n"
+
+
+def parse_record(text: str, *, name: str, again: str) -> BundleRecord:
+    """Return the validated record; `name` is what the errors speak of, `again` how they say to mend it.
+
+    Raises:
+        BundleError: no JSON, another version, or a field that doesn't fit.
+
+    """
+    try:
+        plain: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"'{name}' is damaged ({error}); {again}.") from error
+    version = plain.get("format_version") if isinstance(plain, dict) else None
+    if version is None:
+        raise BundleError(f"'{name}' is no bundle record of veriscope: it holds no format_version.")
+    known = (FORMAT_VERSION, ENSEMBLE_FORMAT_VERSION, VERDICT_FORMAT_VERSION)
+    if version not in known:
+        raise BundleError(
+            f"'{name}' has format version {version}, this veriscope ({__version__}) reads {known[0]} to {known[-1]}. "
+            f"It was made by veriscope {plain.get('veriscope_version', 'of unknown version')}: install that one."
+        )
+    try:
+        return BundleRecord.model_validate_json(json.dumps(plain))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the record"
+        raise BundleError(f"'{name}' is damaged at {place}: {first['msg']}. {again.capitalize()}.") from error

@@ -25,7 +25,12 @@ def add(commands: Commands) -> None:
 
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that a training run left at RUN/bundle")
+    parser.add_argument(
+        "bundle",
+        type=Path,
+        metavar="BUNDLE",
+        help="folder that a training run left at RUN/bundle, or a file of `veriscope export`",
+    )
     parser.add_argument(
         "paths",
         type=Path,

@@ -262,7 +262,7 @@ class Clip:
                     yield next(packets)
                 except StopIteration:
                     return
-                except av.FFmpegError:
+                except (av.FFmpegError, IndexError):  # of a stream that begins in the middle, PyAV knows nothing
                     yield av.Packet()
                     return
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from veriscope.bundle.bundle import CARD_NAME, Bundle, load_bundle
+from veriscope.bundle.bundle import CARD_NAME, Bundle, load_folder
 from veriscope.bundle.model_card import markdown_table, model_card
 from veriscope.errors import BundleError, DataError, VeriscopeError
 from veriscope.evaluation.metrics import METRICS, UNDEFINED
@@ -126,7 +126,7 @@ def run_card(arguments: argparse.Namespace) -> int:
         VeriscopeError: an unusable bundle or report, a report on another bundle, or a file that is there already.
 
     """
-    bundle = load_bundle(arguments.bundle)
+    bundle = load_folder(arguments.bundle)
     reports = [read_report(folder, bundle=bundle) for folder in arguments.report]
     output: Path = arguments.output if arguments.output is not None else _folder(arguments.report[0]) / CARD_NAME
     if output.is_dir():

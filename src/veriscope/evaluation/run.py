@@ -14,7 +14,7 @@ import yaml
 from rich.console import Console
 
 from veriscope.augment.corruptions import parse_corruption
-from veriscope.bundle.bundle import Bundle, load_bundle
+from veriscope.bundle.bundle import Bundle, load_folder
 from veriscope.bundle.scorer import Scored, Scorer
 from veriscope.bundle.terms import Terms
 from veriscope.config.evaluate import EvaluateConfig
@@ -67,7 +67,7 @@ def run_evaluation(
     # Before minutes of scoring: it may name nothing known.
     transform = None if config.corruption is None else parse_corruption(config.corruption)
     with _folder_in_making(output_dir) as folder:
-        bundle = load_bundle(config.bundle)
+        bundle = load_folder(config.bundle)
         terms = bundle.terms(base_rate=config.base_rate)
         manifest = load_manifest(config.data, paths_cache=config.paths.cache, both_classes=False)
         chosen = choose_subset(manifest, bundle, wanted=config.subset, data_name=config.data.name)

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save_file
 
 from veriscope.errors import BundleError
 
@@ -194,13 +194,26 @@ def read_ood(file: Path) -> OutOfDistribution:
 
     """
     try:
-        tensors = load_file(file)
+        return parse_ood(file.read_bytes(), name=str(file))
+    except OSError as error:
+        raise BundleError(f"'{file}' can't be read: {error.strerror}.") from error
+
+
+def parse_ood(data: bytes, *, name: str) -> OutOfDistribution:
+    """Return what the content of such a file holds; `name` stands in the error.
+
+    Raises:
+        BundleError: it holds something else.
+
+    """
+    try:
+        tensors = load(data)
         numbers = sorted({int(name.partition(".")[0]) for name in tensors})
         members = tuple(_reference(tensors, prefix=f"{number}.") for number in numbers)
         if not members:
             raise ValueError("it holds nothing")
-    except (OSError, SafetensorError, KeyError, ValueError, IndexError) as error:
-        raise BundleError(f"'{file}' is no reference of an out-of-distribution score: {error}.") from error
+    except (SafetensorError, KeyError, ValueError, IndexError) as error:
+        raise BundleError(f"'{name}' is no reference of an out-of-distribution score: {error}.") from error
     return OutOfDistribution(members)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 
 from veriscope.audit.before import read_facts
-from veriscope.bundle.bundle import Bundle, load_bundle
+from veriscope.bundle.bundle import Bundle, load_folder
 from veriscope.bundle.ensemble import Part, save_ensemble, why_no_ood
 from veriscope.bundle.record import TrainingFacts
 from veriscope.config.command import data_words, override, typed
@@ -63,7 +63,7 @@ def lacks(parts: Sequence[Part], *, no_band: str) -> list[str]:
 def _parts(judged: JudgedFolds) -> list[Part]:
     parts = []
     for fold, run in zip(judged.folds, judged.runs, strict=True):
-        bundle = load_bundle(run.folder.bundle)
+        bundle = load_folder(run.folder.bundle)
         if PredictionTable.read(run.folder.validation).meta.bundle_hash != bundle.weights_sha256:
             raise RunError(
                 f"'{bundle.folder}' is not the bundle that '{run.folder.validation}' judged: its temperature would be "

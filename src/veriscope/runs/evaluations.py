@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from veriscope.bundle.bundle import RECORD_NAME, Bundle, load_bundle
+from veriscope.bundle.bundle import RECORD_NAME, Bundle, load_folder
 from veriscope.config.evaluate import EvaluateConfig
 from veriscope.config.schema import TrainerConfig
 from veriscope.errors import RunError
@@ -72,7 +72,7 @@ def find_bundle(path: Path) -> Bundle:
 
     """
     inside = path / "bundle"
-    return load_bundle(inside if not (path / RECORD_NAME).exists() and (inside / RECORD_NAME).is_file() else path)
+    return load_folder(inside if not (path / RECORD_NAME).exists() and (inside / RECORD_NAME).is_file() else path)
 
 
 def evaluation_key(config: EvaluateConfig, bundle: Bundle, *, data_hash: str) -> str:

@@ -1,0 +1,1 @@
+"""Bundles as one ONNX file, measured against torch before they are written."""
