@@ -2,8 +2,8 @@
 
     python benchmarks/video_compression.py BUNDLE FOLDER_OF_REAL FOLDER_OF_FAKE [PICTURES_OF_EACH [SIDE]]
 
-The pictures are of one size, which stays, or are enlarged to SIDE x SIDE pixels first. Each is shown for one second of a
-video of 5 frames a second; one frame of it is judged.
+The pictures are of one size, which stays, or are enlarged to SIDE x SIDE pixels first. Each is shown for one second of
+a video of 5 frames a second; one frame of it is judged.
 """
 
 import sys
