@@ -54,7 +54,7 @@ bench: $(STAMP)
 # Names, versions and hashes; no address of any index.
 lock: $(STAMP)
 	@uv=$$(command -v uv || echo .venv/bin/uv); \
-	$$uv pip compile pyproject.toml --extra dev --extra docs --extra sweep --extra cluster --extra hub --extra video --universal --python-version 3.11 --generate-hashes \
+	$$uv pip compile pyproject.toml --extra dev --extra docs --extra sweep --extra cluster --extra hub --extra serve --extra video --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate --quiet --upgrade -o requirements.lock
 
 clean:

@@ -18,6 +18,7 @@ from veriscope.commands import (
     pack,
     predict,
     reproduce,
+    serve,
     summary,
     sweep,
 )
@@ -93,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
         pack,
         predict,
         reproduce,
+        serve,
         summary,
         sweep,
         bench,

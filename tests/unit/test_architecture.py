@@ -35,6 +35,10 @@ HOMES = {
     "jinja2": ("evaluation/page.py", "predict/explain_page.py", "runs/matrix_page.py"),
     "av": ("data/clip.py",),
     "fastapi": ("serving/",),
+    "starlette": ("serving/",),
+    "uvicorn": ("serving/",),
+    "python_multipart": ("serving/",),
+    "prometheus_client": ("serving/",),
     "onnx": ("export/",),
 }
 

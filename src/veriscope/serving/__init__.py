@@ -1,0 +1,1 @@
+"""The web server and its page: pictures in, verdicts out, nothing kept."""

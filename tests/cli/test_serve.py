@@ -1,0 +1,90 @@
+"""`veriscope serve`, as a person types it."""
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.helpers.bundles import tiny_bundle, write_pictures
+from tests.helpers.serving import parts, until
+
+from veriscope.cli import main
+
+HEAVY = ("pytorch_lightning", "lightning", "hydra", "omegaconf", "wandb", "albumentations")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_bundle(tmp_path_factory.mktemp("serve") / "bundle").folder)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_it_serves_until_sigterm_and_ends_in_order(bundle: str, tmp_path: Path) -> None:
+    port = free_port()
+    token = tmp_path / "token"
+    token.write_text("a-token-of-some-length\n")
+    log = tmp_path / "log"
+    command = [sys.executable, "-m", "veriscope.cli", "serve", bundle, "--port", str(port), "--drain-s", "1.5"]
+    with log.open("w") as stderr:
+        process = subprocess.Popen([*command, "--token-file", str(token), "--device", "cpu"], stderr=stderr)
+        try:
+            url = f"http://127.0.0.1:{port}"
+
+            def ready() -> bool:
+                assert process.poll() is None, log.read_text()
+                try:
+                    return httpx.get(f"{url}/readyz").status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            until(ready, at_most_s=120)
+            (path,) = write_pictures(tmp_path / "pictures", 1)
+            headers = {"Authorization": "Bearer a-token-of-some-length"}
+            answer = httpx.post(f"{url}/v1/predict", files=parts(path.read_bytes()), headers=headers)
+            assert answer.json()["results"][0]["verdict"] in ("real", "fake")
+            process.send_signal(signal.SIGTERM)
+            until(lambda: httpx.get(f"{url}/readyz").status_code == 503, at_most_s=1.4)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+    text = log.read_text()
+    assert f"at {url}" in text
+    assert "POST /v1/predict 200" in text
+    assert "Traceback" not in text
+    assert "a-token" not in text
+
+
+@pytest.mark.slow
+def test_serving_needs_nothing_of_training() -> None:
+    code = (
+        "import sys; import veriscope.serving.server; "
+        f"print([name for name in (*{HEAVY!r}, 'torch') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_what_can_not_be_served_says_why(bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for arguments, words in (
+            ([str(tmp_path / "nothing")], "there is no bundle"),
+            ([bundle, "--port", port], f"--port {port} can't be used"),
+            ([bundle, "--threshold", "hm"], "threshold 'hm'"),
+            ([bundle, "--token-file", str(tmp_path / "nothing")], "can't be read"),
+            ([bundle, "--port", "0", "--device", "cuda:99"], "cuda"),
+        ):
+            assert main(["serve", *arguments]) == 2
+            assert words in capsys.readouterr().err
+    for arguments in (["--port", "x"], ["--cors", "*"], ["--timeout-s", "0"]):
+        with pytest.raises(SystemExit) as ended:
+            main(["serve", bundle, *arguments])
+        assert ended.value.code == 2
