@@ -2,6 +2,7 @@
 
 import io
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -105,6 +106,19 @@ def test_more_pictures_than_a_page_holds(bundle: str, tmp_path: Path, monkeypatc
     page = (tmp_path / "out" / "explain.html").read_text()
     assert page.count("<article>") == 2
     assert "The first 2 are shown" in page
+
+
+@pytest.mark.slow
+def test_a_fresh_process_imports_nothing_heavy(bundle: str, tmp_path: Path) -> None:
+    heavy = ("pytorch_lightning", "lightning", "hydra", "omegaconf", "wandb", "albumentations", "matplotlib")
+    write_pictures(tmp_path / "in", 1)
+    code = (
+        "import sys, veriscope.cli as cli\n"
+        f"code = cli.main(['explain', {bundle!r}, {str(tmp_path / 'in')!r}, '--output', {str(tmp_path / 'out')!r}])\n"
+        f"print([m for m in {heavy!r} if m in sys.modules], 'exit', code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[] exit 0\n"), done.stderr
 
 
 def test_names_of_heat_maps() -> None:

@@ -1,6 +1,8 @@
 """A data set as tar shards that hold the files' own bytes, with an index that makes them a Manifest again."""
 
+import glob
 import json
+import logging
 import os
 import posixpath
 import tarfile
@@ -22,6 +24,8 @@ from veriscope.errors import DataError, DecodeError
 from veriscope.files import whole_or_not_at_all
 from veriscope.progress import tracked
 from veriscope.types import CLASS_NAMES
+
+LOG = logging.getLogger(__name__)
 
 SHARDS_NAME = "shards.json"
 FORMAT = "veriscope shards 1"
@@ -55,6 +59,8 @@ def pack(manifest: Manifest, out: Path, *, shard_bytes: int, seed: int = 42) -> 
         raise DataError(f"'{out}' is {state}; name a new folder for the shards.")
     if os.fsencode(out).decode(errors="ignore") != os.fspath(out):
         raise DataError(f"the folder name {os.fsencode(out)!r} is not valid UTF-8; name another.")
+    for left in sorted(out.parent.glob(f".{glob.escape(out.name)}.*.partial")):
+        LOG.warning("'%s' is of a packing that runs, or was killed: remove it if none runs", left)
     sizes = manifest.table["size_bytes"].to_numpy()
     if sizes.max(initial=0) > MAX_BYTES:
         path = manifest.absolute_path(int(sizes.argmax()))

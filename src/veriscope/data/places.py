@@ -9,6 +9,9 @@ import errno
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,11 +46,14 @@ def read_bytes(path: Path) -> bytes:
     """Return a picture's stored bytes, wherever they lie.
 
     Raises:
-        OSError: they can't be read; of a slice also where its file ends before it, or is no regular file.
+        OSError: they can't be read, lie in no regular file, or, of a slice, its file ends before it.
 
     """
     place = slice_of(path)
-    return path.read_bytes() if place is None else _read_slice(place, skip=0)
+    if place is not None:
+        return _read_slice(place, skip=0)
+    with _opened(path) as file:
+        return file.read()
 
 
 def read_tail(path: Path, *, num_bytes: int) -> tuple[int, bytes]:
@@ -60,7 +66,7 @@ def read_tail(path: Path, *, num_bytes: int) -> tuple[int, bytes]:
     place = slice_of(path)
     if place is not None:
         return place.size_bytes, _read_slice(place, skip=max(place.size_bytes - num_bytes, 0))
-    with path.open("rb") as file:
+    with _opened(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - num_bytes, 0))
         return size, file.read()
@@ -69,12 +75,22 @@ def read_tail(path: Path, *, num_bytes: int) -> tuple[int, bytes]:
 def _read_slice(place: Slice, *, skip: int) -> bytes:
     if place.size_bytes > MAX_SLICE_BYTES:
         raise OSError(errno.EFBIG, f"{place.size_bytes:,} bytes are no picture", os.fspath(place.file))
-    # Without waiting: a pipe under a shard's name would hang a loader worker for ever.
-    with os.fdopen(os.open(place.file, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", os.fspath(place.file))
+    with _opened(place.file) as file:
         file.seek(place.offset + skip)
         data = file.read(place.size_bytes - skip)
     if len(data) != place.size_bytes - skip:
         raise OSError(errno.EIO, "the shard ends before the picture does", os.fspath(place.file))
     return data
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[FileIO]:
+    # Without waiting: a pipe under a picture's or a shard's name would hang a loader worker for ever, and to ask for
+    # its kind before it is opened leaves a moment to exchange it.
+    with FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        kind = os.fstat(file.fileno()).st_mode
+        if stat.S_ISDIR(kind):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(kind):
+            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+        yield file

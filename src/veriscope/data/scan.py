@@ -91,15 +91,7 @@ def scan_folder(
     else:
         _scan_classes("", folders, len(loose), None, rules, rows, both_classes=both_classes)
     _report(root, rows.ignored, len(loose))
-    unmet = [name for name in rules.class_map if name.casefold() not in rows.met]
-    if unmet:
-        LOG.warning("'%s': data.class_map names %s, but no class folder is called so", root, ", ".join(unmet))
-    counts = Counter(rows.labels)
-    if not counts:
-        raise DataError(f"data.root '{root}' holds no picture; expected files as {_SOME_SUFFIXES}, ...")
-    if both_classes and len(counts) == 1:
-        found, missing = CLASS_NAMES[next(iter(counts))], CLASS_NAMES[1 - next(iter(counts))]
-        raise DataError(f"data.root '{root}' holds only the class {found}; training needs pictures of {missing} too.")
+    _check_classes(rules, rows, both_classes=both_classes)
     return Manifest.from_columns(
         rows.paths,
         root=root,
@@ -108,6 +100,21 @@ def scan_folder(
         splits=rows.splits,
         generators=rows.generators,
     )
+
+
+def _check_classes(rules: _Rules, rows: _Rows, *, both_classes: bool) -> None:
+    """Say which names of the class map were not met, and refuse what holds no picture, or of one class only."""
+    unmet = [name for name in rules.class_map if name.casefold() not in rows.met]
+    if unmet:
+        LOG.warning("'%s': data.class_map names %s, but no class folder is called so", rules.root, ", ".join(unmet))
+    counts = Counter(rows.labels)
+    if not counts:
+        raise DataError(f"data.root '{rules.root}' holds no picture; expected files as {_SOME_SUFFIXES}, ...")
+    if both_classes and len(counts) == 1:
+        found, missing = CLASS_NAMES[next(iter(counts))], CLASS_NAMES[1 - next(iter(counts))]
+        raise DataError(
+            f"data.root '{rules.root}' holds only the class {found}; training needs pictures of {missing} too."
+        )
 
 
 def _scan_classes(

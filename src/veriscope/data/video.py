@@ -177,7 +177,7 @@ class Video:
         start_s = next((start for start, _ in self._until_limit()), None)
         if start_s is None:
             raise DecodeError(self._name, "no frame in it (0 frames)")
-        if length_s is not None and self._clip.seek(max(length_s - 0.001, start_s)):
+        if length_s is not None and self._clip.seek(max(length_s - LOST_S, start_s)):
             end_s = max((end for _, end in self._until_limit()), default=-math.inf)
             if end_s > length_s - LOST_S:
                 return start_s, end_s

@@ -114,6 +114,15 @@ def test_what_stops_a_packing(awkward, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "taken"]
 
 
+def test_what_a_killed_packing_left_is_named(tmp_path, caplog):
+    """It may be as large as the data, and is hidden."""
+    manifest = scan_folder(write_dataset(tmp_path / "data", num_images=2, size_px=32))
+    (tmp_path / ".out[1].0123456789ab.partial").mkdir()
+    pack(manifest, tmp_path / "out[1]", shard_bytes=10**6)
+    assert f"'{tmp_path}/.out[1].0123456789ab.partial' is of a packing that runs, or was killed" in caplog.text
+    assert (tmp_path / ".out[1].0123456789ab.partial").exists()
+
+
 def test_a_pipe_is_packed_as_unreadable_and_not_waited_for(tmp_path):
     root = write_dataset(tmp_path / "data", num_images=2, size_px=32)
     os.mkfifo(root / "real/pipe.jpg")

@@ -64,3 +64,13 @@ def test_a_shard_that_has_gone_or_is_a_pipe(tmp_path):
         make(place)
         with pytest.raises(DecodeError, match=reason):
             decode_image(slice_path(place, offset=0, size_bytes=9, name="x.jpg"))
+
+
+def test_what_is_no_regular_file_is_never_waited_for(tmp_path):
+    """Also where it took a picture's place after its kind was asked for."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for read in (read_bytes, lambda path: read_tail(path, num_bytes=4)):
+        with pytest.raises(OSError, match="not a regular file"):
+            read(tmp_path / "pipe.jpg")
+        with pytest.raises(IsADirectoryError):
+            read(tmp_path)
