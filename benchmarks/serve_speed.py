@@ -148,6 +148,8 @@ def closed_loop(served: Served, bodies: list[bytes], *, num_clients: int, second
     # From the end of a batch to the end of another: neither the start, when nothing waits, nor the end, when nothing
     # comes after.
     inside = [when for when in sorted(finished)[num_clients - 1 :] if when <= end]
+    if len(inside) < 2:
+        raise SystemExit(f"{seconds:g} s are too short for {num_clients} clients here: take longer --seconds")
     cuts = statistics.quantiles(times, n=100)
     return {
         "images_per_s": (len(inside) - 1) / (inside[-1] - inside[0]),
