@@ -82,7 +82,7 @@ def test_a_video_whose_client_has_gone_is_dropped(bundle: Bundle, clip: bytes) -
     engine = app.state.engine
     with live(app) as server:
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{server.url}/v1/predict", files=parts(clip), timeout=0.2)
+            httpx.post(f"{server.url}/v1/predict", files=parts(clip), timeout=httpx.Timeout(60, read=0.005))
         until(lambda: engine.num_held == 0)
         assert httpx.get(f"{server.url}/readyz").status_code == 200
 
