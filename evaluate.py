@@ -4,7 +4,7 @@ from typing import Any
 
 from veriscope.config.evaluate import EvaluateConfig
 from veriscope.config.load import run_entry_point
-from veriscope.processes import end_with_parent
+from veriscope.processes import end_with_parent, keep_freed_memory
 
 
 def main(plain: dict[str, Any]) -> None:
@@ -16,4 +16,5 @@ def main(plain: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     end_with_parent()
+    keep_freed_memory()
     run_entry_point("evaluate", EvaluateConfig, main)

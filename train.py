@@ -5,7 +5,7 @@ from typing import Any
 
 from veriscope.config.load import multirun_dir, run_entry_point, task_overrides, validate
 from veriscope.config.schema import RunConfig
-from veriscope.processes import end_with_parent
+from veriscope.processes import end_with_parent, keep_freed_memory
 
 
 def main(plain: dict[str, Any]) -> None:
@@ -35,4 +35,5 @@ def main(plain: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     end_with_parent()
+    keep_freed_memory()
     run_entry_point("train", RunConfig, main)

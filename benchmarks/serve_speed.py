@@ -34,6 +34,8 @@ import json, sys, time
 from itertools import cycle
 from pathlib import Path
 from veriscope.bundle import load_bundle
+from veriscope.processes import keep_freed_memory
+keep_freed_memory()
 bundle, batch_size, workers, device = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 paths = [Path(line) for line in sys.stdin.readline().rstrip().split("\\t")]
 scorer = load_bundle(bundle).scorer(device=device, batch_size=batch_size, num_workers=workers)

@@ -1,5 +1,6 @@
-"""Processes that start processes, and signals: none works on unseen when the one that started it is gone."""
+"""Processes that start processes, signals and memory: none works on unseen when the one that started it is gone."""
 
+import ctypes
 import os
 import signal
 import threading
@@ -9,6 +10,8 @@ from collections.abc import Mapping
 from veriscope.errors import Terminated
 
 _PARENT = "VERISCOPE_PARENT"
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # M_TRIM_THRESHOLD and so on of malloc.h
+_LARGEST_INT = 2**31 - 1
 
 
 def num_cores() -> int:
@@ -39,6 +42,24 @@ def end_with(parent: int) -> None:
 
     if parent:
         threading.Thread(target=watch, daemon=True).start()
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc keep the memory that this process frees, for its next pass; return whether it does from now on.
+
+    A network's activations are blocks of megabytes, which glibc fetches from the kernel and gives back at each pass:
+    the kernel's zeroing of them took a third of a CPU pass (benchmarks/predict.md). Other C libraries, and settings of
+    malloc that somebody made in the environment, stay as they are.
+    """
+    if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
+        return False
+    library = ctypes.CDLL(None) if os.name == "posix" else None
+    if not hasattr(library, "mallopt") or not hasattr(library, "gnu_get_libc_version"):
+        return False
+    mallopt = library.mallopt  # type: ignore[union-attr]
+    # One arena: what a thread of its own frees into another goes back to the kernel all the same.
+    wanted = ((_MMAP_THRESHOLD, _LARGEST_INT), (_TRIM_THRESHOLD, _LARGEST_INT), (_ARENA_MAX, 1))
+    return all(mallopt(*setting) for setting in wanted)
 
 
 def close_on_sigterm() -> None:

@@ -1,8 +1,12 @@
 """Signals: what a process that is told to end still says."""
 
+import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,3 +36,40 @@ def test_sigterm_beside_the_end_of_a_child_is_told_apart() -> None:
     assert done.stderr == ""
     assert done.stdout == "terminated True\nclosed\n"
     assert done.returncode == 0
+
+
+PASSES = """
+import resource
+import sys
+from veriscope.processes import keep_freed_memory
+
+print(keep_freed_memory())
+for _ in range(3):
+    bytearray(8_000_000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(50):
+    bytearray(8_000_000)[::4096] = bytes(1954)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def passes(environment: dict[str, str]) -> tuple[str, int]:
+    """Return whether freed memory is kept, and the pages that the kernel had to give for fifty blocks of 8 MB."""
+    answer = subprocess.run(
+        [sys.executable, "-c", PASSES], capture_output=True, text=True, check=True, env={**os.environ, **environment}
+    )
+    kept, faults = answer.stdout.split()
+    return kept, int(faults)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library is left alone")
+def test_freed_memory_is_used_again_without_the_kernel() -> None:
+    kept, faults = passes({})
+    assert kept == "True"
+    assert faults < 1000  # a block alone has 1,954 pages
+
+
+def test_settings_of_the_environment_stand() -> None:
+    kept, faults = passes({"MALLOC_MMAP_THRESHOLD_": "131072"})
+    assert kept == "False"
+    assert faults > 50_000 or platform.libc_ver()[0] != "glibc"

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from veriscope.commands.arguments import Commands, not_negative, positive, size
+from veriscope.processes import keep_freed_memory
 
 
 def add(commands: Commands) -> None:
@@ -40,4 +41,5 @@ def add(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from veriscope.bench.report import run_bench
 
+    keep_freed_memory()
     return run_bench(arguments)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from veriscope.commands.arguments import Commands, positive
+from veriscope.processes import keep_freed_memory
 
 
 def add(commands: Commands) -> None:
@@ -55,4 +56,5 @@ def _up_to_one(text: str) -> float:
 def _run(arguments: argparse.Namespace) -> int:
     from veriscope.export.command import run_export
 
+    keep_freed_memory()
     return run_export(arguments)
