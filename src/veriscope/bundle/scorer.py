@@ -1,9 +1,7 @@
 """The one scoring loop: training's end, evaluation and prediction all read their logits here."""
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +13,7 @@ from veriscope.data.decode import MAX_PIXELS, PictureFacts, decode_with_facts
 from veriscope.data.preprocess import fit_to_input, to_chw
 from veriscope.errors import DecodeError
 from veriscope.models.ood import OutOfDistribution
+from veriscope.threads import map_ahead
 from veriscope.types import Calibration
 
 UNCALIBRATED = Calibration()
@@ -115,8 +114,19 @@ class Scorer:
 
         The path is what the answer carries; nothing is read from it, and `facts` are None.
         """
-        rows = (_Row(path=path, pixels=self.prepare(image_HWC), error=None) for path, image_HWC in pictures)
+        yield from self.score_prepared(
+            ((path, self.prepare(image_HWC)) for path, image_HWC in pictures), with_ood=with_ood
+        )
+
+    def score_prepared(self, pictures: Iterable[tuple[Path, Pixels]], *, with_ood: bool = True) -> Iterator[Scored]:
+        """Yield one answer for each picture that `prepare` returned; else as `score_pixels`."""
+        rows = (_Row(path=path, pixels=image_CHW, error=None) for path, image_CHW in pictures)
         yield from self._score(rows, with_ood=with_ood)
+
+    @property
+    def num_ahead(self) -> int:
+        """How many pictures may be decoded before the network asks for them."""
+        return 2 * self.batch_size + self.num_workers
 
     def prepare(self, image_HWC: Pixels) -> Pixels:
         """Return a decoded picture as the network is shown it: uint8 RGB (3, size_px, size_px)."""
@@ -170,21 +180,9 @@ class Scorer:
 
     def _read_all(self, paths: Iterable[Path | InMemory], choose: Callable[[Path], Transform | None]) -> Iterator[_Row]:
         """Yield the decoded pictures in order; with threads at most three batches ahead."""
-        if self.num_workers == 0:
-            for path in paths:
-                yield self._read(path, choose)
-            return
-        ahead: deque[Future[_Row]] = deque()
-        pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="decode")
-        try:
-            for path in paths:
-                ahead.append(pool.submit(self._read, path, choose))
-                if len(ahead) >= 2 * self.batch_size + self.num_workers:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:  # also when the caller stops reading, or on Ctrl-C
-            pool.shutdown(wait=False, cancel_futures=True)
+        return map_ahead(
+            lambda source: self._read(source, choose), paths, num_workers=self.num_workers, num_ahead=self.num_ahead
+        )
 
     def _read(self, source: Path | InMemory, choose: Callable[[Path], Transform | None]) -> _Row:
         path, stored = source if isinstance(source, InMemory) else (source, source)

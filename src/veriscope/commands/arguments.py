@@ -1,6 +1,7 @@
 """What arguments of the command line may be."""
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -8,6 +9,40 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
     Commands = object
+
+
+def add_faces(parser: argparse.ArgumentParser) -> None:
+    """Add what makes a command judge faces in place of whole pictures."""
+    group = parser.add_argument_group("faces", "A picture is judged by its faces, each cut out with a margin.")
+    group.add_argument("--faces", action="store_true", help="find faces, and judge them; needs veriscope[faces]")
+    group.add_argument(
+        "--face-model", type=Path, metavar="FILE", help="YuNet as an ONNX file (default: the one of veriscope[faces])"
+    )
+    group.add_argument(
+        "--face-margin",
+        type=margin,
+        metavar="SHARE",
+        help="of the face's longer side, added on each of its sides (default: 0.15)",
+    )
+    group.add_argument("--face-min-px", type=positive, metavar="N", help="smaller faces are not judged (default: 64)")
+    group.add_argument(
+        "--no-face",
+        choices=("whole", "nothing"),
+        help="a picture without a face: judge the whole of it, or give it no verdict (default: whole)",
+    )
+
+
+def margin(text: str) -> float:
+    """Return a share between 0 and 3.
+
+    Raises:
+        ArgumentTypeError: anything else.
+
+    """
+    value = float(text)
+    if not 0 <= value <= 3:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 3")
+    return value
 
 
 def positive(text: str) -> int:

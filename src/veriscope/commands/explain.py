@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from veriscope.commands.arguments import Commands, positive
+from veriscope.commands.arguments import Commands, add_faces, positive
 from veriscope.commands.predict import add_terms
+from veriscope.processes import keep_freed_memory
 
 
 def add(commands: Commands) -> None:
@@ -32,6 +33,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--target", choices=("fake", "real"), default="fake", help="evidence for which (default: fake)")
     add_terms(parser)
+    add_faces(parser)
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="squares a pass (default: 32)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
@@ -46,4 +48,5 @@ def add(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from veriscope.predict.explain import run_explain
 
+    keep_freed_memory()
     return run_explain(arguments)

@@ -4,7 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
-from veriscope.commands.arguments import Commands, above_zero, not_negative, positive, share
+from veriscope.commands.arguments import Commands, above_zero, add_faces, not_negative, positive, share
+from veriscope.processes import keep_freed_memory
 
 
 def add(commands: Commands) -> None:
@@ -19,6 +20,7 @@ def add(commands: Commands) -> None:
     _add_inputs(parser)
     _add_outputs(parser)
     add_terms(parser)
+    add_faces(parser)
     _add_videos(parser)
     _add_speed(parser)
     parser.set_defaults(run=_run)
@@ -120,4 +122,5 @@ def _add_speed(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from veriscope.predict.command import run_predict
 
+    keep_freed_memory()
     return run_predict(arguments)

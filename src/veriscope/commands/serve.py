@@ -4,8 +4,9 @@ import argparse
 import os
 from pathlib import Path
 
-from veriscope.commands.arguments import Commands, positive, share
+from veriscope.commands.arguments import Commands, add_faces, positive, share
 from veriscope.errors import ConfigError
+from veriscope.processes import keep_freed_memory
 
 
 def add(commands: Commands) -> None:
@@ -22,6 +23,7 @@ def add(commands: Commands) -> None:
     _add_access(parser)
     _add_limits(parser)
     _add_terms(parser)
+    add_faces(parser)
     _add_speed(parser)
     parser.set_defaults(run=_run)
 
@@ -120,6 +122,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ConfigError(
             f"the server needs '{error.name}', which is not installed: pip install 'veriscope[serve]'"
         ) from None
+    keep_freed_memory()
     return run_serve(arguments)
 
 

@@ -10,7 +10,7 @@ from veriscope.data.preprocess import fit_to_input, to_chw
 from veriscope.explain.evidence import Map, Method, Pixels
 from veriscope.explain.overlay import blend, side_by_side, to_png
 from veriscope.explain.place import on_picture
-from veriscope.types import ClassName, InputSpec
+from veriscope.types import ClassName, InputSpec, Region
 
 MAX_VIEW_PX = 768  # longer side of what is drawn
 
@@ -22,7 +22,7 @@ class Explanation:
     `evidence` (h, w): on the method's grid over the network's input, in logits, above 0 for `target`. `full_scale`: the
     evidence that has full colour. `view` (H, W, 3): the picture, its longer side at most MAX_VIEW_PX. `strength`
     (H, W): of the view's pixels, evidence / full_scale; below 0 against `target`, NaN where the network was not shown
-    the picture.
+    the picture. `part`: what the logit is of, in a word.
     """
 
     logit: float
@@ -31,6 +31,7 @@ class Explanation:
     full_scale: float
     view: Pixels
     strength: Map
+    part: str = "picture"
 
     @property
     def peak(self) -> float:
@@ -56,7 +57,7 @@ class Explanation:
         if self.is_weak:
             share = self.peak / self.full_scale
             return f"Little speaks for {self.target}: no place has more than {share:.0%} of full colour."
-        return f"Strongest place for {self.target}: {self.peak:.1f} logits; the whole picture: {whole:.1f}."
+        return f"Strongest place for {self.target}: {self.peak:.1f} logits; the whole {self.part}: {whole:.1f}."
 
     @cached_property
     def overlay(self) -> Pixels:
@@ -85,6 +86,7 @@ def explain_picture(
     target: ClassName = "fake",
     logit_unit: float = 1.0,
     max_view_px: int = MAX_VIEW_PX,
+    region: Region | None = None,
 ) -> Explanation:
     """Return what `method` says of one decoded picture.
 
@@ -99,15 +101,21 @@ def explain_picture(
         target: evidence for which class.
         logit_unit: how many logits are one after calibration: the temperature, or 1 / slope.
         max_view_px: longer side of the view; smaller pictures are not enlarged.
+        region: the face that the network is shown of the picture; None: the whole, as `spec` fits it.
 
     """
     height, width = image_HWC.shape[:2]
-    found = method(to_chw(fit_to_input(image_HWC, spec))[None])
+    left, top, across, down = Region(0, 0, width, height) if region is None else region
+    found = method(to_chw(fit_to_input(image_HWC[top : top + down, left : left + across], spec))[None])
     local_HW = found.local[0]
     evidence_HW = local_HW if target == "fake" else -local_HW
     full_scale = max(float(np.abs(evidence_HW).max()), found.noise * logit_unit)
     view_HWC = _view(image_HWC, max_side_px=max_view_px)
-    heat_HW = on_picture(evidence_HW, spec, height=height, width=width, view=view_HWC.shape[:2])
+    scale_y, scale_x = view_HWC.shape[0] / height, view_HWC.shape[1] / width
+    rows = slice(round(top * scale_y), max(round((top + down) * scale_y), round(top * scale_y) + 1))
+    columns = slice(round(left * scale_x), max(round((left + across) * scale_x), round(left * scale_x) + 1))
+    heat_HW = np.full(view_HWC.shape[:2], np.nan, dtype=np.float32)
+    heat_HW[rows, columns] = on_picture(evidence_HW, spec, height=down, width=across, view=heat_HW[rows, columns].shape)
     return Explanation(
         logit=float(found.logits[0]),
         target=target,
@@ -115,6 +123,7 @@ def explain_picture(
         full_scale=full_scale,
         view=view_HWC,
         strength=heat_HW / np.float32(full_scale),
+        part="picture" if region is None else "face",
     )
 
 

@@ -4,8 +4,10 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -13,6 +15,8 @@ from veriscope.bundle.bundle import load_bundle
 from veriscope.bundle.scorer import InMemory, Scorer
 from veriscope.data.decode import MAX_BYTES
 from veriscope.errors import DataError
+from veriscope.predict.face_text import faces_footer
+from veriscope.predict.faces import FaceCutter, face_cutter, judge_faces
 from veriscope.predict.inputs import STDIN, Inputs, read_list
 from veriscope.predict.judge import Judge
 from veriscope.predict.output import NO_VERDICT, Format, csv_header, open_output, show_verdict, write_verdicts
@@ -26,6 +30,33 @@ SUFFIX_FORMATS: dict[str, Format] = {
     ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".txt": "lines", ".tsv": "lines",
 }  # fmt: skip
 FOUND = 3  # exit code: --fail-on has met what it looks for
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """All that turns paths into verdicts; without a `cutter` pictures and frames are judged as wholes."""
+
+    scorer: Scorer
+    judge: Judge
+    videos: VideoWork
+    cutter: FaceCutter | None
+
+    def facts(self) -> dict[str, Any]:
+        """Return what decides the verdicts, as plain values for JSON."""
+        return {**self.judge.facts(), **self.videos.facts(), **({} if self.cutter is None else self.cutter.facts())}
+
+    def verdicts(self, paths: Iterable[Path], counts: Counter[str]) -> Iterator[Verdict]:
+        """Yield the verdicts, counting them by their words."""
+        video = partial(self.videos.verdict, scorer=self.scorer)
+        for verdict in judge_paths(paths, pictures=self._pictures, video=video):
+            counts[verdict.label or NO_VERDICT] += 1
+            yield verdict
+
+    def _pictures(self, paths: Iterable[Path]) -> Iterator[Verdict]:
+        sources = (_from_stdin() if path == STDIN else path for path in paths)
+        if self.cutter is not None:
+            return judge_faces(self.scorer, sources, cutter=self.cutter, judge=self.judge)
+        return map(self.judge.verdict, self.scorer.score_paths(sources))
 
 
 def run_predict(arguments: argparse.Namespace) -> int:
@@ -46,7 +77,8 @@ def run_predict(arguments: argparse.Namespace) -> int:
         strange_from=arguments.ood_threshold,
     )
     inputs = _inputs(arguments)
-    videos = VideoWork(arguments, inputs, judge=judge)
+    cutter = face_cutter(arguments)
+    videos = VideoWork(arguments, inputs, judge=judge, cutter=cutter)
     scorer = judge.bundle.scorer(
         device=arguments.device,
         precision=arguments.precision,
@@ -54,11 +86,14 @@ def run_predict(arguments: argparse.Namespace) -> int:
         num_workers=arguments.workers,
         calibration=judge.terms.calibration,
     )
-    counts = _write(arguments, judge, scorer, inputs, videos, form=form)
+    work = _Work(scorer, judge, videos, cutter)
+    counts = _write(arguments, work, inputs, form=form)
     console = Console(stderr=True)
     said = [f"{_total(counts, judge)}. {judge.footer()}"]
     if inputs.passed:
         said.append(f"Passed over, no pictures by name: {inputs.passed_over()}.")
+    if cutter is not None:
+        said.append(faces_footer(cutter))
     said.extend(videos.said())
     for text in said:
         console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
@@ -69,23 +104,20 @@ def run_predict(arguments: argparse.Namespace) -> int:
     return 1 if counts[NO_VERDICT] else 0
 
 
-def _write(
-    arguments: argparse.Namespace, judge: Judge, scorer: Scorer, inputs: Inputs, videos: VideoWork, *, form: Format
-) -> Counter[str]:
+def _write(arguments: argparse.Namespace, work: _Work, inputs: Inputs, *, form: Format) -> Counter[str]:
     """Judge and write; return how often each verdict was given, those of a command that was gone on with included."""
     if arguments.output is not None and form in FORMS:
-        facts = {**judge.facts(), **videos.facts()}
-        work = unfinished(arguments.output, inputs, form=form, facts=facts, resume=arguments.resume)
-        with work as (stream, left, kept):
+        rows = unfinished(arguments.output, inputs, form=form, facts=work.facts(), resume=arguments.resume)
+        with rows as (stream, left, kept):
             counts = Counter(kept)
-            answers = _judged(scorer, left, judge, videos, counts)
+            answers = work.verdicts(left, counts)
             bar = tracked(answers, doing="judging", total=len(inputs), done=kept.total())
-            write_verdicts(bar, stream, form=form, judge=judge)
+            write_verdicts(bar, stream, form=form, facts=work.facts())
             return counts
     if arguments.resume:
         raise DataError("--resume goes on with a file of rows: name it with --output FILE.csv or FILE.jsonl.")
     counts = Counter()
-    answers = _judged(scorer, inputs, judge, videos, counts)
+    answers = work.verdicts(inputs, counts)
     if form == "table":
         screen = Console()  # the bar stands below the verdicts on one screen
         for verdict in tracked(answers, doing="judging", total=len(inputs), console=screen):
@@ -94,21 +126,8 @@ def _write(
     with open_output(arguments.output) as stream:
         if form == "csv":
             stream.write(csv_header())
-        write_verdicts(tracked(answers, doing="judging", total=len(inputs)), stream, form=form, judge=judge)
+        write_verdicts(tracked(answers, doing="judging", total=len(inputs)), stream, form=form, facts=work.facts())
     return counts
-
-
-def _judged(
-    scorer: Scorer, paths: Iterable[Path], judge: Judge, videos: VideoWork, counts: Counter[str]
-) -> Iterator[Verdict]:
-    """Yield the verdicts, counting them by their words."""
-
-    def pictures(run: Iterable[Path]) -> Iterator[Verdict]:
-        return map(judge.verdict, scorer.score_paths(_from_stdin() if path == STDIN else path for path in run))
-
-    for verdict in judge_paths(paths, pictures=pictures, video=partial(videos.verdict, scorer=scorer)):
-        counts[verdict.label or NO_VERDICT] += 1
-        yield verdict
 
 
 def _from_stdin() -> InMemory:

@@ -14,16 +14,18 @@ from veriscope.bundle.bundle import load_bundle
 from veriscope.bundle.scorer import Scored, Scorer
 from veriscope.data.decode import MAX_BYTES, decode_image
 from veriscope.errors import DataError, DecodeError, printable
-from veriscope.explain.evidence import Method, MethodName
+from veriscope.explain.evidence import Method, MethodName, Pixels
 from veriscope.explain.occlusion import occlusion
 from veriscope.explain.overlay import to_png
 from veriscope.explain.picture import Explanation, explain_picture
 from veriscope.files import whole_or_not_at_all, write_text
 from veriscope.predict.explain_page import MAX_SHOWN, Shown, explain_page, shown
+from veriscope.predict.face_text import faces_footer
+from veriscope.predict.faces import FaceCutter, face_cutter, part_of, surroundings
 from veriscope.predict.inputs import STDIN, Inputs
 from veriscope.predict.judge import Judge
 from veriscope.progress import say, tracked
-from veriscope.types import Calibration, ClassName, Verdict
+from veriscope.types import Calibration, ClassName, Region, Verdict
 
 PAGE_NAME = "explain.html"
 _MAX_NAME_BYTES = 200  # of 255 that file systems take, for the ending and a temporary name
@@ -52,7 +54,7 @@ def run_explain(arguments: argparse.Namespace) -> int:
         unsure=not arguments.no_unsure,
         strange_from=arguments.ood_threshold,
     )
-    inputs = Inputs(arguments.paths)
+    inputs, cutter = Inputs(arguments.paths), face_cutter(arguments)
     scorer = judge.bundle.scorer(
         device=arguments.device,
         precision=arguments.precision,
@@ -64,9 +66,8 @@ def run_explain(arguments: argparse.Namespace) -> int:
     kept: list[Shown] = []
     taken: set[str] = {PAGE_NAME}
     failed = 0
-    for done in tracked(
-        explain_paths(inputs, scorer, judge, method, target=arguments.target), doing="explaining", total=len(inputs)
-    ):
+    explained = explain_paths(inputs, scorer, judge, method, target=arguments.target, cutter=cutter)
+    for done in tracked(explained, doing="explaining", total=len(inputs)):
         file = None if done.explanation is None else _write_heat(done, folder, taken)
         failed += file is None
         sys.stdout.write(_line(done.verdict, file))
@@ -77,7 +78,8 @@ def run_explain(arguments: argparse.Namespace) -> int:
     )
     write_text(folder / PAGE_NAME, page)
     console = Console(stderr=True)
-    console.print(judge.footer(), style="dim", highlight=False, markup=False, soft_wrap=True)
+    said = judge.footer() if cutter is None else f"{judge.footer()} {faces_footer(cutter)}"
+    console.print(said, style="dim", highlight=False, markup=False, soft_wrap=True)
     if inputs.passed:
         say(console, f"Passed over, no pictures by name: {inputs.passed_over()}.")
     say(console, f"page: {folder / PAGE_NAME}")
@@ -85,23 +87,50 @@ def run_explain(arguments: argparse.Namespace) -> int:
 
 
 def explain_paths(
-    paths: Iterable[Path], scorer: Scorer, judge: Judge, method: Method, *, target: ClassName
+    paths: Iterable[Path],
+    scorer: Scorer,
+    judge: Judge,
+    method: Method,
+    *,
+    target: ClassName,
+    cutter: FaceCutter | None = None,
 ) -> Iterator[Explained]:
-    """Yield verdict and explanation of each file, in order, one picture in memory at a time; none is dropped."""
+    """Yield verdict and explanation of each file, in order, one picture in memory at a time; none is dropped.
+
+    With a cutter the explanation is of the face that decides, and shows what is around it, too.
+    """
     for path in paths:
         try:
             image_HWC = decode_image(sys.stdin.buffer.read(MAX_BYTES + 1) if path == STDIN else path)
         except DecodeError as error:
             yield Explained(judge.verdict(Scored(path=path, logit=None, score=None, error=error.reason)), None)
             continue
-        (scored,) = scorer.score_pixels([(path, image_HWC)])
-        if scored.logit is None:
-            yield Explained(judge.verdict(scored), None)
+        verdict, region = judge_with_place(scorer, path, image_HWC, judge=judge, cutter=cutter)
+        if verdict.score is None:
+            yield Explained(verdict, None)
             continue
-        explanation = explain_picture(
-            image_HWC, method, spec=scorer.input, target=target, logit_unit=logit_unit(judge.terms.calibration)
+        if region is not None:
+            around = surroundings(region, height=image_HWC.shape[0], width=image_HWC.shape[1])
+            image_HWC = part_of(image_HWC, around)
+            region = region._replace(left=region.left - around.left, top=region.top - around.top)
+        unit = logit_unit(judge.terms.calibration)
+        yield Explained(
+            verdict,
+            explain_picture(image_HWC, method, spec=scorer.input, target=target, logit_unit=unit, region=region),
         )
-        yield Explained(judge.verdict(scored), explanation)
+
+
+def judge_with_place(
+    scorer: Scorer, path: Path, image_HWC: Pixels, *, judge: Judge, cutter: FaceCutter | None
+) -> tuple[Verdict, Region | None]:
+    """Return the verdict on a decoded picture, and the face that decides it; None: the whole does."""
+    if cutter is None:
+        (scored,) = scorer.score_pixels([(path, image_HWC)])
+        return judge.verdict(scored), None
+    cut = cutter.cut(image_HWC)
+    answers = list(scorer.score_pixels((path, part) for part in cutter.parts(image_HWC, cut)))
+    verdict = cutter.verdict(path, cut, answers, judge=judge)
+    return verdict, None if verdict.decides is None else verdict.faces[verdict.decides].region
 
 
 def find_method(name: MethodName, scorer: Scorer) -> Method:

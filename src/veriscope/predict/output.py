@@ -14,23 +14,24 @@ from rich.text import Text
 
 from veriscope.errors import DataError, printable
 from veriscope.files import safe_cell, whole_or_not_at_all
-from veriscope.predict.judge import Judge
+from veriscope.predict.face_text import faces_json, faces_line
 from veriscope.predict.video_text import video_json, video_line
-from veriscope.types import Verdict, VideoVerdict
+from veriscope.types import FacesVerdict, Verdict, VideoVerdict
 
 Format = Literal["table", "lines", "json", "jsonl", "csv"]
-COLUMNS = ("path", "verdict", "score", "logit", "threshold", "error", "unsure_because", "ood", "video")
+COLUMNS = ("path", "verdict", "score", "logit", "threshold", "error", "unsure_because", "ood", "video", "faces")
 NO_VERDICT = "no verdict"
 COLOURS = {"real": "green", "fake": "red", "unsure": "yellow", None: "magenta"}
 
 
-def write_verdicts(verdicts: Iterable[Verdict], stream: TextIO, *, form: Format, judge: Judge) -> None:
+def write_verdicts(verdicts: Iterable[Verdict], stream: TextIO, *, form: Format, facts: dict[str, Any]) -> None:
     """Write all verdicts to the stream as they come, in constant memory. `table` is for terminals: see `show_verdict`.
 
-    `csv` is its rows alone, so that a file can be gone on with; the header is `csv_header`.
+    `facts`, which decide the verdicts, stand above those of a JSON document. `csv` is its rows alone, so that a file
+    can be gone on with; the header is `csv_header`.
     """
     if form == "json":
-        _write_json(verdicts, stream, judge=judge)
+        _write_json(verdicts, stream, facts=facts)
         return
     to_text = {"lines": _line, "csv": csv_row, "jsonl": json_line}[form]
     for verdict in verdicts:
@@ -50,13 +51,15 @@ def _figure(verdict: Verdict) -> str:
 
 
 def _line(verdict: Verdict) -> str:
-    video = f"\t{_video(verdict)}" if _video(verdict) else ""
-    return f"{_word(verdict)}\t{_figure(verdict)}\t{printable(verdict.path)}{video}\n"
+    told = f"\t{_told(verdict)}" if _told(verdict) else ""
+    return f"{_word(verdict)}\t{_figure(verdict)}\t{printable(verdict.path)}{told}\n"
 
 
-def _video(verdict: Verdict) -> str:
-    """Return what is said of a video in a line; '' of a picture."""
-    return printable(video_line(verdict)) if isinstance(verdict, VideoVerdict) else ""
+def _told(verdict: Verdict) -> str:
+    """Return what is said of a video, or of a picture's faces, in a line; '' of a picture judged as a whole."""
+    if isinstance(verdict, VideoVerdict):
+        return printable(video_line(verdict))
+    return printable(faces_line(verdict)) if isinstance(verdict, FacesVerdict) else ""
 
 
 def show_verdict(verdict: Verdict, console: Console) -> None:
@@ -68,8 +71,8 @@ def show_verdict(verdict: Verdict, console: Console) -> None:
         text.append(f"  ({printable(verdict.error)})", style="yellow")
     if verdict.unsure_because is not None:
         text.append(f"  ({verdict.unsure_because})", style="dim")
-    if _video(verdict):
-        text.append(f"  ({_video(verdict)})", style="dim")
+    if _told(verdict):
+        text.append(f"  ({_told(verdict)})", style="dim")
     console.print(text, soft_wrap=True, highlight=False)
 
 
@@ -79,7 +82,8 @@ def csv_row(verdict: Verdict) -> str:
     figures = ("" if verdict.score is None else verdict.score, "" if verdict.logit is None else verdict.logit)
     strange = "" if verdict.ood is None else round(verdict.ood, 6)
     reason = "" if verdict.unsure_because is None else _cell(verdict.unsure_because)
-    told = (error, reason, strange, _cell(_video(verdict)))
+    faces = isinstance(verdict, FacesVerdict)
+    told = (error, reason, strange, "" if faces else _cell(_told(verdict)), _cell(_told(verdict)) if faces else "")
     return _csv_line([_cell(verdict.path), _word(verdict), *figures, verdict.threshold, *told])
 
 
@@ -94,8 +98,9 @@ def json_line(verdict: Verdict) -> str:
 
 
 def row(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict as plain values, `verdict` None where there is none; a video's frames stand under `video`."""
-    plain = {
+    """Return a verdict as plain values, `verdict` None where there is none; a video's frames stand under `video`, the
+    faces of a picture that was judged by them under `faces`."""
+    plain: dict[str, Any] = {
         "path": verdict.path,
         "verdict": verdict.label,
         "score": verdict.score,
@@ -104,6 +109,8 @@ def row(verdict: Verdict) -> dict[str, Any]:
         "unsure_because": verdict.unsure_because,
         "ood": verdict.ood,
     }
+    if isinstance(verdict, FacesVerdict):
+        plain["faces"] = faces_json(verdict)
     return {**plain, "video": video_json(verdict)} if isinstance(verdict, VideoVerdict) else plain
 
 
@@ -136,9 +143,9 @@ def _csv_line(cells: Sequence[object]) -> str:
     return line.getvalue()
 
 
-def _write_json(verdicts: Iterable[Verdict], stream: TextIO, *, judge: Judge) -> None:
+def _write_json(verdicts: Iterable[Verdict], stream: TextIO, *, facts: dict[str, Any]) -> None:
     """Write one document: facts first, then one line for each picture."""
-    stream.write(json.dumps(judge.facts(), indent=1)[:-2] + ',\n "verdicts": [')
+    stream.write(json.dumps(facts, indent=1)[:-2] + ',\n "verdicts": [')
     separator = "\n  "
     for verdict in verdicts:
         stream.write(separator + json.dumps(row(verdict)))

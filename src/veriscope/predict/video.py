@@ -1,14 +1,14 @@
 """From a video to its verdict.
 
-The middle (median) of its frames decides. A part that looks fake must not vanish behind a longer one that doesn't: a
+The middle (median) of its frames decides; where faces are cut out, the middle of one face's frames, of the face with
+the highest one. A part that looks fake must not vanish behind a longer one that doesn't: a
 video whose middle is real, but which looks fake for three sampled frames or more in a row, is unsure and says from when
 to when. Threshold and calibration were chosen on single pictures, and neighbouring frames are alike: many frames that
 agree are hardly more evidence than one.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -17,12 +17,12 @@ from veriscope.data.places import slice_of
 from veriscope.data.video import FRAMES_PER_SECOND, MAX_FRAMES, VIDEO_SUFFIXES, Frame, Pixels, clock_text, open_video
 from veriscope.data.video_apart import open_video_apart
 from veriscope.errors import DecodeError
-from veriscope.predict.frames import middle, suspicious_stretches
+from veriscope.predict.faces import Cut, FaceCutter, face_verdicts, part_of, score_groups
+from veriscope.predict.frames import MIN_STRETCH, middle, suspicious_stretches
 from veriscope.predict.judge import Judge
 from veriscope.predict.thumbnails import Thumbnails, thumbnail
-from veriscope.types import FrameVerdict, Verdict, VideoVerdict
-
-Crops = Callable[[Frame], Sequence[Pixels]]
+from veriscope.predict.tracks import deciding, follow
+from veriscope.types import FaceVerdict, FrameVerdict, Region, Verdict, VideoVerdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,6 @@ class VideoRules:
     threads: int = 0
     may_be_unsure: bool = True
     apart: bool = False
-
-
-def whole_frame(frame: Frame) -> Sequence[Pixels]:
-    """Return the frame as its one picture to judge. A face finder has the same shape: a frame's crops, or none."""
-    return (frame.pixels,)
 
 
 def is_video(path: Path) -> bool:
@@ -73,7 +68,7 @@ def judge_video(
     *,
     judge: Judge,
     rules: VideoRules | None = None,
-    crops: Crops = whole_frame,
+    cutter: FaceCutter | None = None,
     name: str | None = None,
     thumbnails: Thumbnails | None = None,
 ) -> VideoVerdict:
@@ -84,7 +79,8 @@ def judge_video(
         source: a file, or a file's bytes.
         judge: what turns scores into verdicts.
         rules: how many frames are looked at.
-        crops: what is judged of a frame; the highest score of its crops is the frame's, and none is no verdict on it.
+        cutter: what cuts the faces out of the frames: faces are followed, and the one with the highest score decides.
+            None: whole frames are judged.
         name: stands as `path` in the verdict; by default the file's.
         thumbnails: is filled with the frames of the highest and lowest scores.
 
@@ -93,6 +89,27 @@ def judge_video(
 
     """
     rules = rules or VideoRules()
+    verdict = _judge_once(scorer, source, judge=judge, rules=rules, cutter=cutter, name=name, thumbnails=thumbnails)
+    if cutter is None or verdict.error is None or any(frame.faces for frame in verdict.frames) or not verdict.frames:
+        return verdict
+    said = "no face found in its frames"
+    if cutter.rules.no_face == "nothing":
+        return replace(verdict, error=said)
+    whole = _judge_once(scorer, source, judge=judge, rules=rules, cutter=None, name=name, thumbnails=thumbnails)
+    return replace(whole, notes=(*whole.notes, f"{said}: whole frames were judged"))
+
+
+def _judge_once(
+    scorer: Scorer,
+    source: Path | bytes,
+    *,
+    judge: Judge,
+    rules: VideoRules,
+    cutter: FaceCutter | None,
+    name: str | None,
+    thumbnails: Thumbnails | None,
+) -> VideoVerdict:
+    """Read the video once and judge it: its faces with a cutter, else its whole frames."""
     path = Path("<bytes>") if isinstance(source, bytes) else source
     shown_as = str(path) if name is None else name
     try:
@@ -101,7 +118,7 @@ def judge_video(
             source, max_pixels=rules.max_pixels, time_limit_s=rules.time_limit_s, threads=rules.threads
         ) as video:
             sampled = video.sample(every_s=rules.every_s, max_frames=rules.max_frames)
-            frames = tuple(_judge_frames(scorer, path, sampled, crops=crops, judge=judge, thumbnails=thumbnails))
+            frames = tuple(_judge_frames(scorer, path, sampled, cutter=cutter, judge=judge, thumbnails=thumbnails))
             return replace(
                 sum_up(frames, path=shown_as, judge=judge, rules=rules, end_s=video.end_s),
                 num_asked=video.num_asked,
@@ -119,14 +136,20 @@ def judge_video(
 def sum_up(
     frames: Sequence[FrameVerdict], *, path: str, judge: Judge, end_s: float, rules: VideoRules | None = None
 ) -> VideoVerdict:
-    """Return the verdict on a video's frames, in the order of time: that of their middle, unsure for a suspicious part.
+    """Return the verdict on a video's frames, in the order of time; unsure for a suspicious part.
 
-    The video ends at `end_s`.
+    It is that of the followed face with the highest score among those in MIN_STRETCH frames or more; without such a
+    face, that of the middle of the frames. The video ends at `end_s`.
     """
     judged = [frame for frame in frames if frame.logit is not None]
     parts = suspicious_stretches(frames, end_s=end_s)
     strange = [frame.ood for frame in judged if frame.ood is not None]
-    if judged:
+    tracks = follow(frames, judge=judge)
+    decides = deciding(tracks, min_frames=MIN_STRETCH)
+    if decides is not None:
+        chosen = tracks[decides]
+        scored = Scored(Path(path), chosen.logit, chosen.score, ood=chosen.ood)
+    elif judged:
         logit = middle([frame.logit for frame in judged if frame.logit is not None])
         scored = Scored(
             Path(path), logit, judge.terms.calibration.score(logit), ood=middle(strange) if strange else None
@@ -153,53 +176,45 @@ def sum_up(
         frames=tuple(frames),
         suspicious=parts,
         end_s=end_s,
+        tracks=tracks,
+        decides=decides,
     )
 
 
-@dataclass(slots=True)
-class _Waiting:
-    """A frame on its way through the network: what is left of it until all its crops are scored."""
-
-    time_s: float
-    num_crops: int
-    small: Pixels | None
-    answers: list[FrameVerdict] = field(default_factory=list)
-
-
 def _judge_frames(
-    scorer: Scorer, path: Path, frames: Iterable[Frame], *, crops: Crops, judge: Judge, thumbnails: Thumbnails | None
+    scorer: Scorer,
+    path: Path,
+    frames: Iterable[Frame],
+    *,
+    cutter: FaceCutter | None,
+    judge: Judge,
+    thumbnails: Thumbnails | None,
 ) -> Iterator[FrameVerdict]:
-    """Yield the frames' verdicts in order; the network sees batches of crops across frames."""
-    waiting: deque[_Waiting] = deque()
+    """Yield the frames' verdicts in order; the network sees batches of faces across frames."""
 
-    def pictures() -> Iterator[tuple[Path, Pixels]]:
-        for frame in frames:
-            cut = crops(frame)
-            small = None if thumbnails is None else thumbnail(frame.pixels)
-            waiting.append(_Waiting(frame.time_s, len(cut), small))
-            yield from ((path, image_HWC) for image_HWC in cut)
+    def look(frame: Frame) -> tuple[tuple[float, Cut | None, Pixels | None], list[Pixels]]:
+        cut = None if cutter is None else cutter.cut(frame.pixels)
+        parts = [frame.pixels] if cut is None else [part_of(frame.pixels, region) for region in cut.regions]
+        small = None if thumbnails is None else thumbnail(frame.pixels)
+        return (frame.time_s, cut, small), [scorer.prepare(part) for part in parts]
 
-    def finished() -> Iterator[FrameVerdict]:
-        while waiting and len(waiting[0].answers) == waiting[0].num_crops:
-            done = waiting.popleft()
-            verdict = max(done.answers, key=_rank, default=_nothing(done.time_s))
-            if thumbnails is not None and done.small is not None:
-                thumbnails.offer(verdict, done.small)
-            yield verdict
-
-    for scored in scorer.score_pixels(pictures()):
-        yield from finished()  # frames without a crop
-        waiting[0].answers.append(_to_frame(scored, waiting[0].time_s, judge))
-        yield from finished()
-    yield from finished()
+    for (time_s, cut, small), answers in score_groups(scorer, map(look, frames)):
+        if cut is None:
+            verdict = _to_frame(answers[0], time_s, judge)
+        else:
+            faces = face_verdicts(cut, answers, judge=judge)
+            best = max(faces, key=_rank, default=_NO_FACE)
+            verdict = FrameVerdict(time_s, best.label, best.score, best.logit, best.ood, best.error, faces)
+        if thumbnails is not None and small is not None:
+            thumbnails.offer(verdict, small)
+        yield verdict
 
 
-def _rank(verdict: FrameVerdict) -> float:
-    return -1.0 if verdict.score is None else verdict.score
+def _rank(face: FaceVerdict) -> float:
+    return -1.0 if face.score is None else face.score
 
 
-def _nothing(time_s: float) -> FrameVerdict:
-    return FrameVerdict(time_s, None, None, None, error="nothing to judge in it")
+_NO_FACE = FaceVerdict(Region(0, 0, 0, 0), 0.0, None, None, None, error="no face to judge in it")
 
 
 def _to_frame(scored: Scored, time_s: float, judge: Judge) -> FrameVerdict:

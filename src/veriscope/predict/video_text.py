@@ -3,6 +3,7 @@
 from typing import Any
 
 from veriscope.data.video import clock_text
+from veriscope.predict.face_text import face_json, track_json, track_line
 from veriscope.types import FrameVerdict, VideoVerdict
 
 
@@ -17,6 +18,10 @@ def video_line(verdict: VideoVerdict) -> str:
     # An unsure verdict says it as its reason.
     if longest is not None and "looks fake from" not in (verdict.unsure_because or ""):
         said.append(f"longest from {clock_text(longest.start_s)} to {clock_text(longest.end_s)}")
+    if verdict.tracks:
+        said.append(f"{len(verdict.tracks)} {'face' if len(verdict.tracks) == 1 else 'faces'} followed")
+    if verdict.decides is not None and len(verdict.tracks) > 1:
+        said.append(f"the one {track_line(verdict.tracks[verdict.decides])} decides")
     failed = len(verdict.frames) - len(judged)
     if failed:
         said.append(f"{failed} frames without a verdict")
@@ -39,6 +44,8 @@ def video_json(verdict: VideoVerdict) -> dict[str, Any]:
             for part in verdict.suspicious
         ],
         "notes": list(verdict.notes),
+        "faces": [track_json(track) for track in verdict.tracks],
+        "decides": verdict.decides,
         "frames": [_frame(frame) for frame in verdict.frames],
     }
 
@@ -60,6 +67,7 @@ def _frame(frame: FrameVerdict) -> dict[str, Any]:
         "logit": frame.logit,
         "ood": None if frame.ood is None else round(frame.ood, 6),
         "error": frame.error,
+        **({"faces": [face_json(face) for face in frame.faces]} if frame.faces else {}),
     }
 
 

@@ -10,6 +10,7 @@ from veriscope.bundle.scorer import Scorer
 from veriscope.data.decode import IMAGE_SUFFIXES
 from veriscope.data.video import NEEDS, VIDEO_SUFFIXES, can_read_videos
 from veriscope.errors import DataError
+from veriscope.predict.faces import FaceCutter
 from veriscope.predict.inputs import Inputs
 from veriscope.predict.judge import Judge
 from veriscope.predict.thumbnails import Thumbnails
@@ -32,11 +33,14 @@ class VideoWork:
 
     """
 
-    def __init__(self, arguments: argparse.Namespace, inputs: Inputs, *, judge: Judge) -> None:
+    def __init__(
+        self, arguments: argparse.Namespace, inputs: Inputs, *, judge: Judge, cutter: FaceCutter | None
+    ) -> None:
         named = next((path for path in inputs.named if is_video(path) and not path.is_dir()), None)
         if named is not None and not can_read_videos():
             raise DataError(f"'{named}': {NEEDS}")
         self.judge = judge
+        self.cutter = cutter
         self.rules = VideoRules(
             every_s=1 / arguments.frames_per_second,
             max_frames=arguments.max_frames,
@@ -66,7 +70,9 @@ class VideoWork:
         """
         self.num_videos += 1
         thumbnails = None if self.folder is None else Thumbnails()
-        verdict = judge_video(scorer, path, judge=self.judge, rules=self.rules, thumbnails=thumbnails)
+        verdict = judge_video(
+            scorer, path, judge=self.judge, rules=self.rules, cutter=self.cutter, thumbnails=thumbnails
+        )
         if self.folder is not None and verdict.judged:
             file = timeline_path(self.folder, path)
             try:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from veriscope import __version__
 from veriscope.bundle.scorer import Scorer
+from veriscope.predict.faces import FaceCutter
 from veriscope.predict.judge import Judge
 from veriscope.serving.engine import Engine
 from veriscope.serving.errors import ApiError
@@ -44,7 +45,13 @@ T = TypeVar("T")
 
 
 def create_app(
-    judge: Judge, scorer: Scorer, *, limits: Limits, access: Access | None = None, unsure: bool = True
+    judge: Judge,
+    scorer: Scorer,
+    *,
+    limits: Limits,
+    access: Access | None = None,
+    unsure: bool = True,
+    cutter: FaceCutter | None = None,
 ) -> FastAPI:
     """Return the application. `app.state.engine` is its Engine, which runs from the lifespan's start to its end.
 
@@ -54,11 +61,12 @@ def create_app(
         limits: what a request may cost.
         access: who may ask; None: everybody who reaches the server.
         unsure: False: a part of a video that looks fake doesn't make it unsure.
+        cutter: what cuts faces out of pictures and frames; None: wholes are judged.
 
     """
     access = Access() if access is None else access
     metrics = Metrics()
-    engine = Engine(scorer, limits=limits, metrics=metrics)
+    engine = Engine(scorer, limits=limits, metrics=metrics, cutter=cutter)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -122,8 +130,8 @@ class _Api:
         self.limits = engine.limits
         self.held = held
         self.unsure = unsure
-        self.capabilities = capabilities()
-        model = describe(judge, engine.scorer, limits=self.limits, capabilities=self.capabilities)
+        self.capabilities = capabilities(engine.cutter)
+        model = describe(judge, engine.scorer, limits=self.limits, capabilities=self.capabilities, cutter=engine.cutter)
         self.model = model.model_dump_json()
 
     async def predict(self, request: Request) -> Response:
@@ -183,14 +191,14 @@ class _Api:
         finally:  # where one fails, nobody waits for the others
             for task in (judging, *watching):
                 task.cancel()
-        results = []
+        results, cutter = [], self.engine.cutter
         for index, upload in enumerate(uploads):
             if self._is_video(upload):
                 verdict, sha256 = next(watched)
-                results.append(video_answer(index, upload, verdict, sha256, judge=self.judge))
+                results.append(video_answer(index, upload, verdict, sha256, judge=self.judge, cutter=cutter))
             else:
                 found = oversized(self.limits, videos=self.capabilities.video) if upload.data is None else next(judged)
-                results.append(picture_verdict(index, upload, found, judge=self.judge))
+                results.append(picture_verdict(index, upload, found, judge=self.judge, cutter=cutter))
         return results
 
     def _is_video(self, upload: Upload) -> bool:

@@ -22,8 +22,8 @@ import numpy as np
 from veriscope.bundle.network import Network, NetworkAnswer, Pixels
 from veriscope.bundle.scorer import Scored, Scorer
 from veriscope.data.decode import PictureFacts, decode_with_facts
-from veriscope.data.preprocess import fit_to_input
 from veriscope.errors import DecodeError
+from veriscope.predict.faces import Cut, FaceCutter, score_groups
 from veriscope.serving.errors import ApiError, busy, internal, stopping, too_slow
 from veriscope.serving.metrics import Metrics
 from veriscope.serving.schemas import FileError
@@ -38,12 +38,16 @@ RATE_OVER_S = 5.0
 
 
 class Judged(NamedTuple):
-    """What became of one file: its answer, or why there is none."""
+    """What became of one file: its answers, or why there are none.
 
-    scored: Scored | None
+    `scored` are those of the parts that were judged of it: its faces where there is a `cut`, else the whole picture.
+    """
+
+    scored: tuple[Scored, ...]
     facts: PictureFacts | None
     sha256: str | None
     error: FileError | None
+    cut: Cut | None = None
 
 
 class Dropped(Exception):  # noqa: N818 - no error: nobody waits for the answer any more
@@ -58,7 +62,8 @@ class _Job:
     data: bytes | None
     future: asyncio.Future[Judged | ApiError]
     dropped: bool = False
-    fitted: Pixels | None = None
+    prepared: tuple[Pixels, ...] = ()
+    cut: Cut | None = None
     facts: PictureFacts | None = None
     sha256: str | None = None
 
@@ -80,11 +85,13 @@ class Engine:
         scorer: with a batch size of at least `limits.batch_size`.
         limits: how much may wait, and for how long.
         metrics: what is counted.
+        cutter: what cuts faces out of the pictures; None: they are judged as wholes.
 
     """
 
-    def __init__(self, scorer: Scorer, *, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, scorer: Scorer, *, limits: Limits, metrics: Metrics, cutter: FaceCutter | None = None) -> None:
         self.scorer = scorer
+        self.cutter = cutter
         self.limits = limits
         self.metrics = metrics
         self.ready = False
@@ -228,29 +235,34 @@ class Engine:
         job.data = None
         with self._wake:
             self._num_decoding -= 1
-            if job.fitted is not None:
+            if job.prepared:
                 self._queue.append(job)
             self._wake.notify_all()
-        if job.fitted is None:
+        if not job.prepared:
             self._from_thread(self._settle, job, outcome)
 
     def _prepare(self, job: _Job) -> Judged | None:
-        """Return why there will be no score; None: the job holds the fitted picture."""
+        """Return why there will be no score; None: the job holds what the network is to be shown."""
         data = job.data
         assert data is not None, "a file is decoded once"
         sha256 = job.sha256 = hashlib.sha256(data).hexdigest()
         if (no := no_picture(data)) is not None:
-            return Judged(None, None, sha256, no)
+            return Judged((), None, sha256, no)
         began = time.monotonic()
         try:
             image_HWC, facts = decode_with_facts(data, max_pixels=self.limits.max_pixels)
         except DecodeError as error:
-            return Judged(None, None, sha256, file_error(error))
+            return Judged((), None, sha256, file_error(error))
         job.facts = facts
         # Here and not in the network's thread: fitting a large picture costs more than scoring a small one.
-        job.fitted = fit_to_input(image_HWC, self.scorer.input)
+        parts = [image_HWC]
+        if self.cutter is not None:
+            job.cut = self.cutter.cut(image_HWC)
+            parts = self.cutter.parts(image_HWC, job.cut)
+        job.prepared = tuple(self.scorer.prepare(part) for part in parts)
         self.metrics.decode_s.observe(time.monotonic() - began)
-        return None
+        # No face, and the whole picture isn't wanted: there is nothing to ask the network.
+        return None if parts else Judged((), facts, sha256, None, job.cut)
 
     def _serve_network(self) -> None:
         while (batch := self._next()) is not None:
@@ -300,9 +312,8 @@ class Engine:
         began = time.monotonic()
         outcomes: list[Judged | ApiError]
         try:
-            pictures = [(Path(str(job.number)), job.fitted) for job in jobs if job.fitted is not None]
-            answers = list(self.scorer.score_pixels(pictures))
-            outcomes = [_judged(job, scored) for job, scored in zip(jobs, answers, strict=True)]
+            groups = [(job, job.prepared) for job in jobs]
+            outcomes = [_judged(job, answers) for job, answers in score_groups(self.scorer, groups)]
         except Exception:  # as above
             log.exception("the network failed")
             outcomes = [internal() for _ in jobs]
@@ -352,8 +363,8 @@ def _answered(outcome: Judged | ApiError) -> Judged:
     return outcome
 
 
-def _judged(job: _Job, scored: Scored) -> Judged:
+def _judged(job: _Job, answers: list[Scored]) -> Judged:
     error = None
-    if scored.score is None:
-        error = FileError(code="no_score", message=f"There is no score: {scored.error or 'no reason is known'}.")
-    return Judged(scored, job.facts, job.sha256, error)
+    if all(scored.score is None for scored in answers):
+        error = FileError(code="no_score", message=f"There is no score: {answers[0].error or 'no reason is known'}.")
+    return Judged(tuple(answers), job.facts, job.sha256, error, job.cut)

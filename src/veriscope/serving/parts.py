@@ -14,7 +14,8 @@ from veriscope.data.video import can_read_videos
 from veriscope.errors import DecodeError
 from veriscope.explain.evidence import Evidence, Method, MethodName
 from veriscope.explain.picture import explain_picture
-from veriscope.predict.explain import find_method, logit_unit
+from veriscope.predict.explain import find_method, judge_with_place, logit_unit
+from veriscope.predict.faces import FaceCutter
 from veriscope.predict.judge import Judge
 from veriscope.predict.video import VideoRules, judge_video
 from veriscope.serving.engine import Engine
@@ -28,9 +29,9 @@ CAVEAT = (
 )
 
 
-def capabilities() -> Capabilities:
-    """Return what this installation can do."""
-    return Capabilities(explain=True, video=can_read_videos())
+def capabilities(cutter: FaceCutter | None = None) -> Capabilities:
+    """Return what this installation can do; with a cutter it judges faces."""
+    return Capabilities(explain=True, video=can_read_videos(), faces=cutter is not None)
 
 
 def _over(scorer: Scorer, network: Network) -> Scorer:
@@ -53,7 +54,8 @@ async def video_verdict(
     rules = VideoRules(time_limit_s=timeout_s, threads=1, may_be_unsure=may_be_unsure, apart=True)
 
     def work(network: Network) -> tuple[VideoVerdict, str]:
-        verdict = judge_video(_over(engine.scorer, network), data, judge=judge, rules=rules, name="video")
+        scorer = _over(engine.scorer, network)
+        verdict = judge_video(scorer, data, judge=judge, rules=rules, cutter=engine.cutter, name="video")
         return verdict, hashlib.sha256(data).hexdigest()
 
     return await engine.help(work, timeout_s=timeout_s)
@@ -77,13 +79,13 @@ def _explain(engine: Engine, data: bytes, judge: Judge, network: Network) -> Hea
     except DecodeError as failed:
         return file_error(failed)
     scorer = _over(engine.scorer, network)
-    (scored,) = scorer.score_pixels([(judge.bundle.path, image_HWC)])
-    if scored.score is None:
-        return FileError(code="no_score", message="The network came to no number.")
+    verdict, region = judge_with_place(scorer, judge.bundle.path, image_HWC, judge=judge, cutter=engine.cutter)
+    if verdict.score is None:
+        return FileError(code="no_score", message=f"There is nothing to explain: {verdict.error}.")
     name, method = _method(engine, scorer)
-    target: ClassName = "fake" if scored.score >= judge.threshold.value else "real"
+    target: ClassName = "fake" if verdict.score >= judge.threshold.value else "real"
     unit = logit_unit(judge.terms.calibration)
-    found = explain_picture(image_HWC, method, spec=scorer.input, target=target, logit_unit=unit)
+    found = explain_picture(image_HWC, method, spec=scorer.input, target=target, logit_unit=unit, region=region)
     height, width = found.view.shape[:2]
     return HeatMap(
         method=name,

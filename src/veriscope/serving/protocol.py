@@ -1,6 +1,7 @@
 """HTTP's lowest part: connections that say nothing don't stay, and what is no HTTP gets the one shape of errors."""
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -52,11 +53,10 @@ class PatientProtocol(H11Protocol):
             h11.Data(data=body),
             h11.EndOfMessage(),
         )
-        try:
-            for event in events:
-                self.transport.write(self.conn.send(event) or b"")
-        except h11.LocalProtocolError:
-            pass  # an answer to an earlier request is under way: it stays, and the connection ends with it
+        # Where an answer to an earlier request is under way it stays, and the connection ends with it.
+        with contextlib.suppress(h11.LocalProtocolError):
+            # In one write: it is one packet, and whoever reads once has all of it.
+            self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
         self.transport.close()
 
     def _wait(self) -> None:

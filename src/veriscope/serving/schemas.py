@@ -34,9 +34,9 @@ class Problem(Answer):
 class FileError(Answer):
     """Why one file has no verdict; the others of the request may have theirs."""
 
-    code: Literal["too_large", "no_picture", "unreadable", "no_score"] = Field(
+    code: Literal["too_large", "no_picture", "unreadable", "no_face", "no_score"] = Field(
         description="too_large: bytes or pixels; no_picture: something else, by its content; unreadable: damaged; "
-        "no_score: the network came to no number"
+        "no_face: the server judges faces, and there is none; no_score: the network came to no number"
     )
     message: str
 
@@ -48,6 +48,33 @@ class Picture(Answer):
     width_px: int
     height_px: int
     size_bytes: int
+
+
+class Face(Answer):
+    """A face: what was judged of the upright picture, in its pixels, and its verdict."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    verdict: VerdictName | None
+    score: float | None = Field(ge=0, le=1)
+
+
+class Faces(Answer):
+    """The faces of a picture, where the server judges faces: its score is that of the face that decides."""
+
+    decides: int | None = Field(description="place in `found` of the highest score; null: none was judged")
+    note: str | None = Field(description="what was judged where no face was found, and what was left out")
+    found: list[Face] = Field(description="the largest first")
+
+
+class VideoFace(Face):
+    """A face that was followed through a video by its place; where it was first seen."""
+
+    start_s: float
+    last_s: float
+    num_frames: int
 
 
 class VideoFrame(Answer):
@@ -72,6 +99,8 @@ class Video(Answer):
     suspicious: list[VideoPart]
     num_damaged: int = Field(description="frames that were wanted and did not decode")
     notes: list[str]
+    faces: list[VideoFace] = Field(default=[], description="those that were followed, where the server judges faces")
+    decides: int | None = Field(default=None, description="place in `faces` of the one whose score is the video's")
 
 
 class FileVerdict(Answer):
@@ -89,6 +118,7 @@ class FileVerdict(Answer):
     sha256: str | None = Field(description="of the file's bytes; null: they were not kept")
     picture: Picture | None = Field(description="null where the file is none that could be read")
     video: Video | None = Field(default=None, description="null where the file is none")
+    faces: Faces | None = Field(default=None, description="null where the picture was judged as a whole, unasked")
     error: FileError | None
 
 
@@ -134,6 +164,7 @@ class Verdicts(Answer):
                                 "size_bytes": 183022,
                             },
                             "video": None,
+                            "faces": None,
                             "error": None,
                         },
                         {
@@ -149,6 +180,7 @@ class Verdicts(Answer):
                             "sha256": _SHA,
                             "picture": None,
                             "video": None,
+                            "faces": None,
                             "error": {"code": "no_picture", "message": "This is no picture that the server reads."},
                         },
                     ],
@@ -187,6 +219,7 @@ class Capabilities(Answer):
 
     explain: bool = Field(description="POST /v1/explain")
     video: bool = Field(description="videos at POST /v1/predict")
+    faces: bool = Field(description="pictures and videos are judged by their faces")
 
 
 class LimitFacts(Answer):

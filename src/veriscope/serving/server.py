@@ -20,6 +20,7 @@ from rich.console import Console
 
 from veriscope.bundle import load_bundle
 from veriscope.errors import ConfigError
+from veriscope.predict.faces import face_cutter
 from veriscope.predict.judge import Judge
 from veriscope.progress import say
 from veriscope.serving.app import create_app
@@ -114,6 +115,7 @@ def run_serve(arguments: argparse.Namespace) -> int:
         unsure=not arguments.no_unsure,
         strange_from=arguments.ood_threshold,
     )
+    cutter = face_cutter(arguments)
     listener = open_socket(arguments.host, arguments.port)
     console = Console(stderr=True)
     with contextlib.closing(listener):
@@ -124,7 +126,7 @@ def run_serve(arguments: argparse.Namespace) -> int:
             calibration=judge.terms.calibration,
             max_pixels=limits.max_pixels,
         )
-        app = create_app(judge, scorer, limits=limits, access=access, unsure=not arguments.no_unsure)
+        app = create_app(judge, scorer, limits=limits, access=access, unsure=not arguments.no_unsure, cutter=cutter)
         _set_up_log(arguments.log_level)
         say(console, f"veriscope serves {bundle.record.model.name} at {_address(listener)} (Ctrl-C ends it)")
         if access.token is None and not _is_local(arguments.host):

@@ -9,11 +9,15 @@ from veriscope.bundle.model_card import model_card
 from veriscope.bundle.scorer import Scored, Scorer
 from veriscope.data.decode import FORMATS
 from veriscope.models.ood import is_strange
+from veriscope.predict.face_text import faces_footer
+from veriscope.predict.faces import FaceCutter
 from veriscope.predict.judge import Judge
 from veriscope.serving.engine import Judged
 from veriscope.serving.schemas import (
     BandFacts,
     Capabilities,
+    Face,
+    Faces,
     FileError,
     FileVerdict,
     LimitFacts,
@@ -22,20 +26,28 @@ from veriscope.serving.schemas import (
     Picture,
     Reason,
     Video,
+    VideoFace,
     VideoFrame,
     VideoPart,
 )
 from veriscope.serving.settings import MEGABYTE, Limits
 from veriscope.serving.upload import Upload
-from veriscope.types import VideoVerdict, name_verdict
+from veriscope.types import FacesVerdict, Verdict, VideoVerdict, name_verdict
 
 WORDS = {"fake": "looks fake", "real": "looks real", "unsure": "can't tell"}
 
 
-def picture_verdict(index: int, upload: Upload, judged: Judged, *, judge: Judge) -> FileVerdict:
+def picture_verdict(
+    index: int, upload: Upload, judged: Judged, *, judge: Judge, cutter: FaceCutter | None = None
+) -> FileVerdict:
     """Return the answer for one file."""
-    found = judge.verdict(judged.scored or Scored(path=Path(str(index)), logit=None, score=None, error="no score"))
-    facts = judged.facts
+    path, facts, error = Path(str(index)), judged.facts, judged.error
+    if cutter is not None and judged.cut is not None:
+        found: Verdict = cutter.verdict(path, judged.cut, judged.scored, judge=judge)
+    else:
+        found = judge.verdict(judged.scored[0] if judged.scored else Scored(path, None, None, "no score"))
+    if error is None and found.label is None:
+        error = FileError(code="no_face", message=f"There is nothing to judge: {found.error}.")
     return FileVerdict(
         index=index,
         name=upload.name,
@@ -48,16 +60,29 @@ def picture_verdict(index: int, upload: Upload, judged: Judged, *, judge: Judge)
         ood=found.ood,
         sha256=judged.sha256,
         picture=None if facts is None else Picture(**facts._asdict()),
-        error=judged.error,
+        faces=_faces(found) if isinstance(found, FacesVerdict) else None,
+        error=error,
     )
 
 
-def video_answer(index: int, upload: Upload, found: VideoVerdict, sha256: str, *, judge: Judge) -> FileVerdict:
+def _faces(found: FacesVerdict) -> Faces:
+    return Faces(
+        decides=found.decides,
+        note=found.note,
+        found=[Face(**face.region._asdict(), verdict=face.label, score=face.score) for face in found.faces],
+    )
+
+
+def video_answer(
+    index: int, upload: Upload, found: VideoVerdict, sha256: str, *, judge: Judge, cutter: FaceCutter | None = None
+) -> FileVerdict:
     """Return the answer for one video."""
     reasons = _reasons(found.score, found.ood, judge=judge)
     error = None
     if found.label is None:
-        code: Literal["no_score", "unreadable"] = "no_score" if found.frames else "unreadable"
+        code: Literal["no_score", "no_face", "unreadable"] = "no_score" if found.frames else "unreadable"
+        if cutter is not None and found.frames and not any(frame.faces for frame in found.frames):
+            code = "no_face"
         error = FileError(code=code, message=f"This video can't be judged: {found.error}.")
     elif found.label == "unsure" and found.suspicious:
         reasons.append("part_looks_fake")
@@ -79,6 +104,18 @@ def video_answer(index: int, upload: Upload, found: VideoVerdict, sha256: str, *
             suspicious=[VideoPart(start_s=part.start_s, end_s=part.end_s) for part in found.suspicious],
             num_damaged=found.num_damaged,
             notes=list(found.notes),
+            faces=[
+                VideoFace(
+                    **track.region._asdict(),
+                    start_s=track.start_s,
+                    last_s=track.last_s,
+                    num_frames=track.num_frames,
+                    verdict=track.label,
+                    score=track.score,
+                )
+                for track in found.tracks
+            ],
+            decides=found.decides,
         ),
         error=error,
     )
@@ -99,7 +136,7 @@ def oversized(limits: Limits, *, videos: bool = False) -> Judged:
     """Return what became of a file that was not kept since it is larger than a file may be."""
     grants = f"A picture may hold {limits.max_file_bytes / MEGABYTE:g} MB"
     grants += f", a video {limits.max_video_bytes / MEGABYTE:g} MB" if videos else ""
-    return Judged(None, None, None, FileError(code="too_large", message=f"{grants}; this file is larger."))
+    return Judged((), None, None, FileError(code="too_large", message=f"{grants}; this file is larger."))
 
 
 def model_name(bundle: BaseBundle) -> ModelName:
@@ -107,7 +144,9 @@ def model_name(bundle: BaseBundle) -> ModelName:
     return ModelName(name=bundle.record.model.name, weights_sha256=bundle.weights_sha256)
 
 
-def describe(judge: Judge, scorer: Scorer, *, limits: Limits, capabilities: Capabilities) -> Model:
+def describe(
+    judge: Judge, scorer: Scorer, *, limits: Limits, capabilities: Capabilities, cutter: FaceCutter | None = None
+) -> Model:
     """Return all that a client may know of the detector and of what the server grants."""
     record, band = judge.bundle.record, judge.band
     calibration = judge.terms.calibration
@@ -133,7 +172,7 @@ def describe(judge: Judge, scorer: Scorer, *, limits: Limits, capabilities: Capa
         calibration=plain,
         calibrated=calibration.fitted_on != "none",
         fake_share=calibration.base_rate or calibration.fake_share,
-        footnote=judge.footer(),
+        footnote=judge.footer() if cutter is None else f"{judge.footer()} {faces_footer(cutter)}",
         notices=list(judge.bundle.notices),
         capabilities=capabilities,
         limits=LimitFacts(

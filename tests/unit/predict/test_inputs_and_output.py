@@ -85,7 +85,7 @@ def test_the_threshold_itself_is_fake() -> None:
 def test_json_and_csv_can_be_read_back(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "bundle")
     stream = io.StringIO()
-    write_verdicts(VERDICTS, stream, form="json", judge=Judge.of(bundle))
+    write_verdicts(VERDICTS, stream, form="json", facts=Judge.of(bundle).facts())
     document = json.loads(stream.getvalue())
     assert [row["path"] for row in document["verdicts"]] == [v.path for v in VERDICTS]
     assert document["verdicts"][0] == {
@@ -101,11 +101,11 @@ def test_json_and_csv_can_be_read_back(tmp_path: Path) -> None:
     assert document["notices"] == ["Made for tests."]
     assert document["class_map"] == {"real": 0, "fake": 1}
     empty = io.StringIO()
-    write_verdicts([], empty, form="json", judge=Judge.of(bundle))
+    write_verdicts([], empty, form="json", facts=Judge.of(bundle).facts())
     assert json.loads(empty.getvalue())["verdicts"] == []
 
     stream = io.StringIO()
-    write_verdicts(VERDICTS, stream, form="csv", judge=Judge.of(bundle))
+    write_verdicts(VERDICTS, stream, form="csv", facts=Judge.of(bundle).facts())
     rows = list(csv.DictReader(io.StringIO(csv_header() + stream.getvalue())))
     assert [row["verdict"] for row in rows] == ["fake", "no verdict", "real"]
     assert rows[0]["logit"] == "-2.5", "a number is no formula"

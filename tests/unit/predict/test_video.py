@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from tests.helpers.bundles import tiny_bundle
 from tests.helpers.clips import make_clip, sound_only
 
 from veriscope.bundle.scorer import Scorer
-from veriscope.data.video import Frame
+from veriscope.predict.face_finder import Face
+from veriscope.predict.faces import FaceCutter, FaceRules
 from veriscope.predict.frames import middle, suspicious_stretches
 from veriscope.predict.judge import Judge
 from veriscope.predict.output import COLUMNS, csv_row, json_line, write_verdicts
@@ -222,21 +224,41 @@ def test_frames_are_scored_as_the_same_pictures_are(planted: tuple[bytes, Judge]
     assert [frame.logit for frame in verdict.frames] == pytest.approx(expected, abs=1e-4)
 
 
-def test_crops_take_the_place_of_the_frame(planted: tuple[bytes, Judge], scorer: Scorer) -> None:
-    """A face finder's seam: several crops, of which the highest counts; none, and the frame has no verdict."""
+class AlwaysThere:
+    """Finds one face in the left half of a frame, another one in the right half."""
+
+    facts: ClassVar[dict[str, Any]] = {"detector": "halves"}
+
+    def __init__(self, *, num_faces: int = 2) -> None:
+        self.num_faces = num_faces
+
+    def find(self, image_HWC: np.ndarray) -> tuple[Face, ...]:
+        height, width = image_HWC.shape[:2]
+        halves = (Face(0, 0, width / 2, height, 0.9), Face(width / 2, 0, width / 2, height, 0.8))
+        return halves[: self.num_faces]
+
+
+def test_faces_are_followed_and_the_highest_track_decides(planted: tuple[bytes, Judge], scorer: Scorer) -> None:
     clip, judge = planted
-    low, high, _ = two_pictures(scorer)
+    rules = FaceRules(margin=0.0, min_px=8)
+    verdict = judge_video(scorer, clip, judge=judge, cutter=FaceCutter(AlwaysThere(), rules))
+    assert [(track.start_s, track.num_frames) for track in verdict.tracks] == [(0.2, 40), (0.2, 40)]
+    assert verdict.decides == max((0, 1), key=lambda place: verdict.tracks[place].score or 0.0)
+    chosen = verdict.tracks[verdict.decides]
+    assert (verdict.score, verdict.logit) == (chosen.score, chosen.logit)
+    for frame in verdict.frames:
+        assert frame.score == max(face.score or 0.0 for face in frame.faces)
 
-    def crops(frame: Frame) -> Sequence[np.ndarray]:
-        return {0: (), 1: (low, high), 2: (high,)}.get(frame.index, (low,))
 
-    verdict = judge_video(scorer, clip, judge=judge, rules=VideoRules(max_frames=8), crops=crops)
-    labels = [frame.label for frame in verdict.frames]
-    assert labels == [None, "fake", "fake", *["real"] * 5]
-    assert verdict.frames[0].error == "nothing to judge in it"
-    assert (verdict.label, len(verdict.judged), verdict.suspicious_share) == ("real", 7, 2 / 7)
-    none = judge_video(scorer, clip, judge=judge, rules=VideoRules(max_frames=3), crops=lambda _: ())
-    assert (none.label, none.error) == (None, "no frame could be judged: nothing to judge in it")
+def test_a_video_without_faces_is_judged_as_asked(planted: tuple[bytes, Judge], scorer: Scorer) -> None:
+    clip, judge = planted
+    whole = judge_video(scorer, clip, judge=judge)
+    nobody = AlwaysThere(num_faces=0)
+    found = judge_video(scorer, clip, judge=judge, cutter=FaceCutter(nobody, FaceRules()))
+    assert found.logit == whole.logit
+    assert found.notes[-1] == "no face found in its frames: whole frames were judged"
+    none = judge_video(scorer, clip, judge=judge, cutter=FaceCutter(nobody, FaceRules(no_face="nothing")))
+    assert (none.label, none.error) == (None, "no face found in its frames")
 
 
 def test_what_cannot_be_read_has_no_verdict_and_a_reason(judge: Judge, scorer: Scorer, tmp_path: Path) -> None:
@@ -274,10 +296,10 @@ def test_rows_of_videos_can_be_read_back(planted: tuple[bytes, Judge], scorer: S
     assert row["path"] == "'=clip.mkv"
     assert row["video"] == "6 of 40 frames look fake"
     stream = io.StringIO()
-    write_verdicts([verdict], stream, form="lines", judge=judge)
+    write_verdicts([verdict], stream, form="lines", facts={})
     assert stream.getvalue().rstrip("\n").split("\t")[2:] == ["=clip.mkv", "6 of 40 frames look fake"]
     stream = io.StringIO()
-    write_verdicts([verdict], stream, form="json", judge=judge)
+    write_verdicts([verdict], stream, form="json", facts=judge.facts())
     assert json.loads(stream.getvalue())["verdicts"][0]["video"] == video
 
 

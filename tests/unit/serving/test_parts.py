@@ -94,12 +94,14 @@ def test_a_video_that_takes_too_long_gets_504(bundle: Bundle, clip: bytes) -> No
 
 
 def test_without_its_part_a_video_is_no_picture(bundle: Bundle, clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("veriscope.serving.app.capabilities", lambda: Capabilities(explain=True, video=False))
+    monkeypatch.setattr(
+        "veriscope.serving.app.capabilities", lambda _: Capabilities(explain=True, video=False, faces=False)
+    )
     with client_of(app_of(bundle)) as client:
         (result,) = client.post("/v1/predict", files=parts(clip)).json()["results"]
         assert result["error"]["code"] == "no_picture"
         assert "a video" in result["error"]["message"]
-        assert client.get("/v1/model").json()["capabilities"] == {"explain": True, "video": False}
+        assert client.get("/v1/model").json()["capabilities"] == {"explain": True, "video": False, "faces": False}
 
 
 def test_the_heat_map_is_that_of_explain(bundle: Bundle, client: TestClient, tmp_path: Path) -> None:
