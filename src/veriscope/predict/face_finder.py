@@ -181,7 +181,7 @@ def _open(model: ModelFile, *, least_confidence: float) -> Any:
         detector.detect(np.zeros((320, 320, 3), dtype=np.uint8))  # another network loads, too, and fails here
     except (cv2.error, AttributeError):  # what they say is of OpenCV's own code, over several lines
         raise DataError(
-            f"'{model.name}' is no YuNet that OpenCV {cv2.__version__} reads. Take a face_detection_yunet file, in fp32, "
-            "of OpenCV's model zoo."
+            f"'{model.name}' is no YuNet that OpenCV {cv2.__version__} reads. Take a face_detection_yunet file "
+            "(fp32) of OpenCV's model zoo."
         ) from None
     return detector
