@@ -1,5 +1,7 @@
 """Files that are there whole or not at all."""
 
+import hashlib
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -8,6 +10,8 @@ from pathlib import Path
 
 # Excel, LibreOffice and Google Sheets run a cell that begins so as a formula (OWASP, "CSV injection").
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+LONGEST_NAME_BYTES = 230  # of 255 that file systems take, less what a temporary name adds
 
 
 @contextmanager
@@ -60,3 +64,13 @@ def write_text(path: Path, text: str) -> None:
 def safe_cell(text: str) -> str:
     """Return a text cell that no spreadsheet takes for a formula: with an apostrophe where it began like one."""
     return "'" + text if text.startswith(FORMULA_STARTS) else text
+
+
+def named_apart(folder: Path, path: Path, *, ending: str) -> Path:
+    """Return where in `folder` something about the file `path` goes: its name, and a hash of its whole path, as two
+    folders may hold one name."""
+    short = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:8]
+    name = path.name
+    while len(os.fsencode(name)) > LONGEST_NAME_BYTES - len(short) - len(ending):
+        name = name[:-1]
+    return folder / f"{name}-{short}{ending}"

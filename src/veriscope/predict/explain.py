@@ -73,12 +73,18 @@ def run_explain(arguments: argparse.Namespace) -> int:
         sys.stdout.write(_line(done.verdict, file))
         if len(kept) < MAX_SHOWN:
             kept.append(shown(done.verdict, done.explanation, file))
+    said = judge.footer() if cutter is None else f"{judge.footer()} {faces_footer(cutter)}"
     page = explain_page(
-        kept, judge=judge, method=arguments.method, target=arguments.target, total=len(inputs), failed=failed
+        kept,
+        judge=judge,
+        method=arguments.method,
+        target=arguments.target,
+        total=len(inputs),
+        failed=failed,
+        about=said,
     )
     write_text(folder / PAGE_NAME, page)
     console = Console(stderr=True)
-    said = judge.footer() if cutter is None else f"{judge.footer()} {faces_footer(cutter)}"
     console.print(said, style="dim", highlight=False, markup=False, soft_wrap=True)
     if inputs.passed:
         say(console, f"Passed over, no pictures by name: {inputs.passed_over()}.")
@@ -131,6 +137,11 @@ def judge_with_place(
     answers = list(scorer.score_pixels((path, part) for part in cutter.parts(image_HWC, cut)))
     verdict = cutter.verdict(path, cut, answers, judge=judge)
     return verdict, None if verdict.decides is None else verdict.faces[verdict.decides].region
+
+
+def explains_by(scorer: Scorer) -> MethodName:
+    """Return the method for the scorer's network: Grad-CAM where it is torch's, else occlusion."""
+    return "grad_cam" if hasattr(scorer.network, "detector") else "occlusion"
 
 
 def find_method(name: MethodName, scorer: Scorer) -> Method:

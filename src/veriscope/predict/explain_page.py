@@ -64,7 +64,14 @@ def shown(verdict: Verdict, explanation: Explanation | None, file: str | None) -
 
 
 def explain_page(
-    pictures: Sequence[Shown], *, judge: Judge, method: MethodName, target: ClassName, total: int, failed: int
+    pictures: Sequence[Shown],
+    *,
+    judge: Judge,
+    method: MethodName,
+    target: ClassName,
+    total: int,
+    failed: int,
+    about: str,
 ) -> str:
     """Return the page. It loads nothing, and leads to the full pictures beside it.
 
@@ -75,6 +82,7 @@ def explain_page(
         target: evidence for which class.
         total: how many pictures there are.
         failed: how many of them have no verdict.
+        about: what a reader must know beside the verdicts.
 
     """
     return _environment().get_template("explain.html.j2").render(
@@ -87,7 +95,7 @@ def explain_page(
         what=WHAT[method],
         opacity=OPACITY,
         colours=[f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in ramp(target)[::51]],
-        footer=judge.footer(),
+        footer=about,
         facts=[
             ("bundle", printable(str(judge.bundle.path))),
             ("weights", judge.bundle.weights_sha256[:16]),
