@@ -21,7 +21,7 @@ class Parser(argparse.ArgumentParser):
         """End with the message. The usage of a command with thirty options would bury it."""
         self.exit(2, f"{self.prog}: error: {message}\n  {self.prog} --help lists what it takes.\n")
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:  # type: ignore[override]
         """Refuse what is unknown here, where the command that it was said to is known."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -158,12 +157,10 @@ def test_a_detector_that_is_shown_a_part_says_so(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "b")
     assert "central" not in Judge.of(bundle).footer()
     assert "central" not in model_card(bundle.record)
-    spec = bundle.record.model.input.model_copy(update={"fit": "crop"})
-    record = bundle.record.model_copy(update={"model": bundle.record.model.model_copy(update={"input": spec})})
-    judge = replace(Judge.of(bundle), bundle=replace(bundle, record=record))
+    cropping = tiny_bundle(tmp_path / "c", fit="crop")
     seen = "Of whatever is larger it looks at the central 32 x 32 pixels alone."
-    assert seen in judge.footer()
-    assert f"- {seen}" in model_card(record)
+    assert seen in Judge.of(cropping).footer()
+    assert f"- {seen}" in model_card(cropping.record)
 
 
 def test_the_footer_says_what_the_verdicts_mean(tmp_path: Path) -> None:
