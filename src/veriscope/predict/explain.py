@@ -73,12 +73,18 @@ def run_explain(arguments: argparse.Namespace) -> int:
         sys.stdout.write(_line(done.verdict, file))
         if len(kept) < MAX_SHOWN:
             kept.append(shown(done.verdict, done.explanation, file))
+    said = judge.footer() if cutter is None else f"{judge.footer()} {faces_footer(cutter)}"
     page = explain_page(
-        kept, judge=judge, method=arguments.method, target=arguments.target, total=len(inputs), failed=failed
+        kept,
+        judge=judge,
+        footer=said,
+        method=arguments.method,
+        target=arguments.target,
+        total=len(inputs),
+        failed=failed,
     )
     write_text(folder / PAGE_NAME, page)
     console = Console(stderr=True)
-    said = judge.footer() if cutter is None else f"{judge.footer()} {faces_footer(cutter)}"
     console.print(said, style="dim", highlight=False, markup=False, soft_wrap=True)
     if inputs.passed:
         say(console, f"Passed over, no pictures by name: {inputs.passed_over()}.")
