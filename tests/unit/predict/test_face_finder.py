@@ -66,7 +66,7 @@ def test_faces_of_one_picture_come_the_largest_first(finder: YuNet) -> None:
 
 @pytest.mark.parametrize(
     "shape",
-    [(1, 1), (1, 5000), (5000, 1), (2, 3), (13, 320), (320, 32), (16, 16), (31, 33), (10_000, 20), (300, 400), (32, 32)],
+    [(1, 1), (1, 5000), (5000, 1), (2, 3), (13, 320), (320, 32), (16, 16), (31, 33), (10_000, 20), (32, 32)],
 )
 def test_nothing_is_found_where_no_face_is(finder: YuNet, shape: tuple[int, int]) -> None:
     """OpenCV answers with what lay in the memory for copies that are 32 px high or wide after filling."""

@@ -152,7 +152,8 @@ def test_each_face_is_scored_as_its_crop_and_the_highest_decides(
     assert len(expected) == 3
     assert [face.logit for face in verdict.faces] == pytest.approx(expected, abs=1e-5)
     assert verdict.decides == int(np.argmax(expected))
-    assert (verdict.score, verdict.label) == (max(face.score for face in verdict.faces), verdict.faces[verdict.decides].label)
+    assert verdict.score == max(face.score for face in verdict.faces)
+    assert verdict.label == verdict.faces[verdict.decides].label
     between = sorted(face.score for face in verdict.faces)
     halfway = (between[-1] + between[-2]) / 2
     one_fake = replace(judge, threshold=Threshold(value=halfway, rule="by hand", chosen_on="none"))
@@ -169,7 +170,8 @@ def test_an_unsure_face_that_decides_makes_the_picture_unsure(
     finder: YuNet, scorer: Scorer, judge: Judge, tmp_path: Path
 ) -> None:
     band = UnsureBand(
-        low=0.0, high=1.0, threshold="val", wanted_accuracy=0.9, coverage=0.5, accuracy=0.9, num_pictures=9, chosen_on="v"
+        low=0.0, high=1.0, threshold="val", wanted_accuracy=0.9, coverage=0.5, accuracy=0.9, num_pictures=9,
+        chosen_on="val",
     )  # fmt: skip
     path = save(portrait(), tmp_path / "a.png")
     (verdict,) = verdicts([path], scorer, replace(judge, band=band), FaceCutter(finder, FaceRules()))
