@@ -100,7 +100,8 @@ def _checked(
         begun_with = json.loads(terms.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise DataError(f"'{terms}', which says what '{part}' was begun with, is missing or damaged: {anew}") from None
-    other = [key for key in decided if begun_with.get(key) != json.loads(json.dumps(decided[key]))]
+    asked = json.loads(json.dumps(decided))
+    other = [key for key in {**asked, **begun_with} if begun_with.get(key) != asked.get(key)]
     if other:
         raise DataError(f"'{part}' was begun with another {', '.join(other)}: {anew}")
     left, kept, sound = iter(files), Counter[str](), 0
