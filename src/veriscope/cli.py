@@ -30,12 +30,16 @@ from veriscope.errors import (
     TERMINATED,
     Terminated,
     VeriscopeError,
+    complain,
     drop_stdout,
     machine_trouble,
     nearest,
+    open_closed_streams,
     printable,
 )
-from veriscope.processes import close_on_sigterm
+from veriscope.processes import close_on_sigterm, terminated
+
+ENDED = "veriscope: ended by SIGTERM"
 
 COMMANDS = (
     align,
@@ -59,6 +63,7 @@ NAMES = tuple(command.__name__.rpartition(".")[2] for command in COMMANDS)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code: 0 done, 1 done in part, 2 bad input, 130 interrupted, 141 pipe closed."""
+    open_closed_streams()
     words = sys.argv[1:] if argv is None else argv
     parser = build_parser()
     if words and not words[0].startswith("-") and words[0] not in NAMES:
@@ -70,6 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(arguments)
     except VeriscopeError as error:
+        if terminated():  # pydantic takes what is raised while it validates for a fault in the file
+            complain(ENDED)
+            return TERMINATED
         text = str(error)
         # Readers speak to whoever types train.py, where such words stand alone.
         hint = (
@@ -77,27 +85,27 @@ def main(argv: Sequence[str] | None = None) -> int:
             if settable and "--set" not in text and re.search(r"\b(data|paths)\.\w+=", text)
             else ""
         )
-        print(f"veriscope: {printable(text, keep=chr(10))}{hint}", file=sys.stderr)
+        complain(f"veriscope: {printable(text, keep=chr(10))}{hint}")
         return error.exit_code
     except BrokenPipeError:
         drop_stdout()
         return PIPE_CLOSED
     except Terminated:
-        print("veriscope: ended by SIGTERM", file=sys.stderr)
+        complain(ENDED)
         return TERMINATED
     except KeyboardInterrupt:
-        print("veriscope: interrupted", file=sys.stderr)
+        complain("veriscope: interrupted")
         return INTERRUPTED
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "veriscope":
             raise
-        print(f"veriscope: this needs {error.name}, which isn't here: pip install veriscope", file=sys.stderr)
+        complain(f"veriscope: this needs {error.name}, which isn't here: pip install veriscope")
         return VeriscopeError.exit_code
     except Exception as error:
         trouble = machine_trouble(error)
         if trouble is None:
             raise
-        print(f"veriscope: {trouble}", file=sys.stderr)
+        complain(f"veriscope: {trouble}")
         return VeriscopeError.exit_code
 
 

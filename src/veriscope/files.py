@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -21,7 +22,12 @@ def whole_or_not_at_all(path: Path) -> Iterator[Path]:
     It takes the name `path` when the block ends well; what is left of it goes when the block doesn't. So `path` holds
     the old content or the whole new one, also after kill -9 or on a full disk. The name is unlike any other's: two
     processes, also of two machines on one file system, don't write into each other's.
+
+    Raises:
+        FileExistsError: there is a device or a pipe of that name, as /dev/null: it would be gone.
+
     """
+    refuse_special(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")
     try:
         yield temporary
@@ -32,6 +38,17 @@ def whole_or_not_at_all(path: Path) -> Iterator[Path]:
         else:
             with suppress(OSError):  # a read-only folder: the first error is the one to see
                 temporary.unlink(missing_ok=True)
+
+
+def refuse_special(path: Path) -> None:
+    """Do nothing where `path` names a file or a folder, or nothing.
+
+    Raises:
+        FileExistsError: it is a device, a pipe or a socket, whose name a written file would take.
+
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise FileExistsError(errno.EEXIST, "it is a device or a pipe, not a file", os.fspath(path))
 
 
 def is_there(text: str) -> bool:

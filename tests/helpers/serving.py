@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from veriscope.bundle import BaseBundle
+from veriscope.predict.faces import FaceCutter
 from veriscope.predict.judge import Judge
 from veriscope.serving.app import create_app
 from veriscope.serving.server import Server, make_config, open_socket
@@ -25,13 +26,20 @@ SMALL = Limits(
 )
 
 
-def app_of(bundle: BaseBundle, *, limits: Limits = SMALL, access: Access | None = None, **terms: object) -> FastAPI:
+def app_of(
+    bundle: BaseBundle,
+    *,
+    limits: Limits = SMALL,
+    access: Access | None = None,
+    cutter: FaceCutter | None = None,
+    **terms: object,
+) -> FastAPI:
     """Return the application of a bundle."""
     judge = Judge.of(bundle, **terms)
     scorer = bundle.scorer(
         device="cpu", precision="fp32", calibration=judge.terms.calibration, batch_size=limits.batch_size
     )
-    return create_app(judge, scorer, limits=limits, access=access)
+    return create_app(judge, scorer, limits=limits, access=access, cutter=cutter)
 
 
 @contextmanager

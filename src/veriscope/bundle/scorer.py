@@ -118,8 +118,10 @@ class Scorer:
             ((path, self.prepare(image_HWC)) for path, image_HWC in pictures), with_ood=with_ood
         )
 
-    def score_prepared(self, pictures: Iterable[tuple[Path, Pixels]], *, with_ood: bool = True) -> Iterator[Scored]:
-        """Yield one answer for each picture that `prepare` returned; else as `score_pixels`."""
+    def score_prepared(
+        self, pictures: Iterable[tuple[Path, Pixels | None]], *, with_ood: bool = True
+    ) -> Iterator[Scored]:
+        """Yield one answer for each picture that `prepare` returned, an empty one for None; else as `score_pixels`."""
         rows = (_Row(path=path, pixels=image_CHW, error=None) for path, image_CHW in pictures)
         yield from self._score(rows, with_ood=with_ood)
 

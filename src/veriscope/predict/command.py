@@ -18,7 +18,7 @@ from veriscope.errors import DataError
 from veriscope.explain.evidence import CAVEAT
 from veriscope.predict.face_text import faces_footer
 from veriscope.predict.faces import FaceCutter, face_cutter, judge_faces
-from veriscope.predict.inputs import STDIN, Inputs, read_list
+from veriscope.predict.inputs import MAX_LIST_BYTES, STDIN, Inputs, read_list
 from veriscope.predict.judge import Judge
 from veriscope.predict.output import NO_VERDICT, Format, csv_header, open_output, show_verdict, write_verdicts
 from veriscope.predict.unfinished import FORMS, unfinished
@@ -166,7 +166,7 @@ def _inputs(arguments: argparse.Namespace) -> Inputs:
     """
     if not arguments.from_lists:
         return Inputs(arguments.paths, suffixes=suffixes())
-    lists = [(path, sys.stdin.buffer.read() if path == STDIN else None) for path in arguments.paths]
+    lists = [(path, sys.stdin.buffer.read(MAX_LIST_BYTES + 1) if path == STDIN else None) for path in arguments.paths]
     return Inputs([named for path, stdin in lists for named in read_list(path, stdin=stdin)], suffixes=suffixes())
 
 

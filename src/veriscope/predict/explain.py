@@ -79,11 +79,11 @@ def run_explain(arguments: argparse.Namespace) -> int:
     page = explain_page(
         kept,
         judge=judge,
+        footer=said,
         method=arguments.method,
         target=arguments.target,
         total=len(inputs),
         failed=failed,
-        about=said,
     )
     write_text(folder / PAGE_NAME, page)
     console = Console(stderr=True)

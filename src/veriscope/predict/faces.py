@@ -1,6 +1,7 @@
 """From a picture to the verdict on its faces: each gets one, and the picture that of the highest score."""
 
 import argparse
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,23 +177,21 @@ def score_groups(
         groups: items with any number of pictures, none included, as `Scorer.prepare` returns them.
 
     """
-    waiting: list[tuple[Item, int, list[Scored]]] = []
+    waiting: deque[tuple[Item, int, list[Scored]]] = deque()
 
-    def pictures() -> Iterator[tuple[Path, Pixels]]:
+    def pictures() -> Iterator[tuple[Path, Pixels | None]]:
         for item, prepared in groups:
             waiting.append((item, len(prepared), []))
-            yield from ((Path(), image_CHW) for image_CHW in prepared)
-
-    def finished() -> Iterator[tuple[Item, list[Scored]]]:
-        while waiting and len(waiting[0][2]) == waiting[0][1]:
-            item, _, answers = waiting.pop(0)
-            yield item, answers
+            # An item without a picture takes a place in the row, too: else nothing came out of a folder without faces
+            # until its end.
+            yield from ((Path(), image_CHW) for image_CHW in prepared or (None,))
 
     for scored in scorer.score_prepared(pictures()):
-        yield from finished()  # items without a picture
-        waiting[0][2].append(scored)
-        yield from finished()
-    yield from finished()
+        item, num_pictures, answers = waiting[0]
+        answers.append(scored)
+        if len(answers) >= num_pictures:
+            waiting.popleft()
+            yield item, answers[:num_pictures]
 
 
 def face_verdicts(cut: Cut, answers: Sequence[Scored], *, judge: Judge) -> tuple[FaceVerdict, ...]:

@@ -99,16 +99,22 @@ def read_list(file: Path, *, stdin: bytes | None = None) -> list[Path]:
 
     """
     try:
-        if stdin is None and file.stat().st_size > MAX_LIST_BYTES:
-            raise DataError(f"list '{file}' is larger than {MAX_LIST_BYTES >> 20} MiB; split it.")
-        text = file.read_bytes() if stdin is None else stdin
+        text = _read(file) if stdin is None else stdin
     except OSError as error:
         raise DataError(f"list '{file}' can't be read: {error.strerror or error}.") from error
+    if len(text) > MAX_LIST_BYTES:
+        raise DataError(f"list '{file}' is larger than {MAX_LIST_BYTES >> 20} MiB; split it.")
     parts = text.split(b"\0") if b"\0" in text else text.splitlines()
     found = [Path(os.fsdecode(part)) for part in parts if part.strip()]
     if not found:
         raise DataError(f"list '{file}' names no file; expected one path a line.")
     return found
+
+
+def _read(file: Path) -> bytes:
+    """Return what a list holds, as far as a list may go: a pipe doesn't tell its size, and a device has no end."""
+    with file.open("rb") as stream:
+        return stream.read(MAX_LIST_BYTES + 1)
 
 
 def _expanded(path: Path) -> list[Path]:

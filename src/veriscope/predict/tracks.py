@@ -17,7 +17,7 @@ LEAST_OVERLAP = 0.3  # of the smaller region: a head that is turned or steps asi
 LONGEST_GAP = 2  # frames without the face: it was turned away, or the finder missed it
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Open:
     faces: list[FaceVerdict] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
@@ -30,17 +30,14 @@ def follow(frames: Sequence[FrameVerdict], *, judge: Judge) -> tuple[FaceTrack, 
     for number, frame in enumerate(frames):
         open_tracks = [track for track in tracks if number - track.last <= LONGEST_GAP + 1]
         pairs = sorted(
-            (
-                (overlap(face.region, track.faces[-1].region), -place, index)
-                for place, track in enumerate(open_tracks)
-                for index, face in enumerate(frame.faces)
-            ),
-            reverse=True,
+            (-overlap(face.region, track.faces[-1].region), place, index)
+            for place, track in enumerate(open_tracks)
+            for index, face in enumerate(frame.faces)
         )
         joined: dict[int, _Open] = {}
-        for share, place, index in pairs:
-            track = open_tracks[-place]
-            if share >= LEAST_OVERLAP and index not in joined and track not in joined.values():
+        for negative, place, index in pairs:
+            track = open_tracks[place]
+            if -negative >= LEAST_OVERLAP and index not in joined and track not in joined.values():
                 joined[index] = track
         for index, face in enumerate(frame.faces):
             if index not in joined:

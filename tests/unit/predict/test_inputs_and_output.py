@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from veriscope.bundle.model_card import model_card
 from veriscope.bundle.scorer import Scored
 from veriscope.errors import DataError
 from veriscope.files import safe_cell
+from veriscope.predict import inputs
 from veriscope.predict.inputs import Inputs, read_list
 from veriscope.predict.judge import Judge, to_verdict
 from veriscope.predict.output import csv_header, open_output, printable, write_verdicts
+from veriscope.predict.unfinished import unfinished
 from veriscope.types import FrameVerdict, Stretch, Threshold, Verdict, VideoVerdict
 
 THRESHOLD = Threshold(value=0.4, rule="best balanced accuracy", chosen_on="val")
@@ -189,3 +192,27 @@ def test_an_output_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
     with pytest.raises(DataError, match="can't be written"), open_output(tmp_path / "no" / "out.csv") as stream:
         pass
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_an_output_that_is_no_file_is_refused_before_anything_is_judged(tmp_path: Path, form: str) -> None:
+    os.mkfifo(tmp_path / f"pipe.{form}")
+    (tmp_path / f"folder.{form}").mkdir()
+    before = sorted(tmp_path.iterdir())
+    for name, said in (("pipe", "it is a device or a pipe, not a file"), ("folder", "Is a directory")):
+        path = tmp_path / f"{name}.{form}"
+        output = unfinished(path, [], form="csv", facts={"bundle": "b"}, resume=False)
+        with (
+            pytest.raises(DataError, match=f"'{path}' can't be written: {said}"),
+            output if form == "csv" else open_output(path),
+        ):
+            raise AssertionError("something would be judged")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_list_without_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "MAX_LIST_BYTES", 1 << 20)
+    with pytest.raises(DataError, match="list '/dev/zero' is larger than 1 MiB; split it"):
+        read_list(Path("/dev/zero"))
+    with pytest.raises(DataError, match="list '-' is larger than 1 MiB"):
+        read_list(Path("-"), stdin=bytes((1 << 20) + 1))
