@@ -91,6 +91,7 @@ def test_without_torch_the_verdicts_are_torch_s(tmp_path: Path, capsys: pytest.C
 
     for words, said in (
         (["predict", bundle.folder, pictures], "needs torch, which isn't here: pip install veriscope."),
+        (["explain", file, pictures, "--output", tmp_path / "none"], "take --method occlusion for this file."),
         (["export", bundle.folder], "this needs scipy, which isn't here: pip install veriscope"),
     ):
         done = run(veriscope, *words)

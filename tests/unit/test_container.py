@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -90,3 +91,15 @@ def test_the_lock_of_the_cpu_image_holds_no_torch() -> None:
     names = re.findall(r"^([\w.-]+)==", (ROOT / "requirements-onnx.lock").read_text(), flags=re.MULTILINE)
     assert "onnxruntime" in names
     assert not {"torch", "torchvision", "timm", "pytorch-lightning", "wandb", "hydra-core"} & set(names)
+
+
+def test_a_file_for_a_newer_python_breaks_no_build(tmp_path: Path) -> None:
+    (tmp_path / "newer.py").write_text("def f[T]( = 1\n")
+    (tmp_path / "sound.py").write_text("a = 1\n")
+    steps = re.findall(r"&& (\{ \S+ -m compileall .*\}|\S+ -m compileall .*)", DOCKERFILE)
+    assert len(steps) == 2
+    for step in steps:
+        here = step.replace("/opt/veriscope/bin/python", sys.executable).replace("/opt/veriscope/lib", str(tmp_path))
+        done = subprocess.run(["sh", "-c", here], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+        assert "newer.py" in done.stdout, "it was compiled"

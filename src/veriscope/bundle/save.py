@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save  # save_file leaves files that no other user may read, whatever the umask
 from torch import Tensor
 
 from veriscope import __version__
@@ -62,7 +62,7 @@ def save_bundle(
     _check_ensemble(detector, ensemble)
     _refuse_taken(folder, overwrite=overwrite)
     with _whole_folder(folder) as temporary:
-        save_file(_plain_state(detector), temporary / WEIGHTS_NAME, metadata={"format": "pt"})
+        (temporary / WEIGHTS_NAME).write_bytes(save(_plain_state(detector), metadata={"format": "pt"}))
         record = BundleRecord(
             format_version=format_version(calibration, ensemble=ensemble, unsure=unsure, ood=ood),
             veriscope_version=__version__,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from veriscope.data.places import read_tail
 from veriscope.errors import BundleError
@@ -32,7 +32,7 @@ def count_seen(prints: Fingerprints, seen: Fingerprints) -> int:
 
 def write_seen(file: Path, seen: Mapping[str, Fingerprints]) -> None:
     """Write the fingerprints by name ('train', 'val'), sorted: their order would tell the files' order."""
-    save_file({name: np.unique(prints) for name, prints in seen.items()}, file)
+    file.write_bytes(save({name: np.unique(prints) for name, prints in seen.items()}))
 
 
 def merge_seen(parts: Sequence[Mapping[str, Fingerprints]]) -> dict[str, Fingerprints]:

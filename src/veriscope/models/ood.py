@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load, save_file
+from safetensors.numpy import load, save
 
 from veriscope.errors import BundleError
 
@@ -183,7 +183,7 @@ def pairwise_squared(one_BD: Array, other_ND: Array, *, other_squares: Array) ->
 def write_ood(file: Path, ood: OutOfDistribution) -> None:
     """Write the references, each tensor's name beginning with its member's number."""
     named = {f"{n}.{name}": value for n, member in enumerate(ood.members) for name, value in member.tensors().items()}
-    save_file({name: np.ascontiguousarray(value) for name, value in named.items()}, file)
+    file.write_bytes(save({name: np.ascontiguousarray(value) for name, value in named.items()}))
 
 
 def read_ood(file: Path) -> OutOfDistribution:

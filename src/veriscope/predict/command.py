@@ -97,7 +97,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     work = _Work(scorer, judge, videos, cutter, heat)
     counts = _write(arguments, work, inputs, form=form)
     console = Console(stderr=True)
-    said = [f"{_total(counts, judge)}. {judge.footer()}"]
+    said = [f"{_total(counts, judge)}. {judge.footer()} A verdict is a reason to look closer, no proof."]
     if inputs.passed:
         said.append(f"Passed over, no pictures by name: {inputs.passed_over()}.")
     if cutter is not None:

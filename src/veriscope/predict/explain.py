@@ -156,12 +156,15 @@ def find_method(name: MethodName, scorer: Scorer) -> Method:
     """
     if name == "occlusion":
         return partial(occlusion, scorer.logits, batch_size=scorer.batch_size)
+    refused = DataError("--method grad_cam needs the network itself, in torch; take --method occlusion for this file.")
+    if explains_by(scorer) != name:
+        raise refused
     # Torch is imported for a network that has it already.
     from veriscope.bundle.torch_network import TorchNetwork
     from veriscope.explain.grad_cam import grad_cam
 
     if not isinstance(scorer.network, TorchNetwork):
-        raise DataError("--method grad_cam needs the network itself, in torch; take --method occlusion for this file.")
+        raise refused
     return partial(grad_cam, scorer.network.detector)
 
 

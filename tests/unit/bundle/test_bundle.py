@@ -1,9 +1,11 @@
 """A bundle comes back as it was saved, or not at all."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -150,3 +152,15 @@ def test_weights_are_plain_fp32_tensors(tmp_path: Path) -> None:
     tensors = load_file(tmp_path / "b" / "weights.safetensors")
     assert {t.dtype for t in tensors.values()} <= {torch.float32, torch.int64}
     assert set(tensors) == set(bundle.detector().state_dict())
+
+
+def test_who_may_read_a_bundle_is_the_umask_s_to_say(tmp_path: Path) -> None:
+    seen = {part: np.arange(3, dtype=np.uint64) for part in ("train", "val")}
+    before = os.umask(0o022)
+    try:
+        bundle = tiny_bundle(tmp_path / "bundle", seen=seen)
+    finally:
+        os.umask(before)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in bundle.folder.iterdir()}
+    assert "seen.safetensors" in modes
+    assert set(modes.values()) == {0o644}, modes
