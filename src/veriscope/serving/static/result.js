@@ -2,6 +2,7 @@
 
 import { Problem, send } from "./api.js";
 import { h, icon } from "./dom.js";
+import { drawFaces, faceList, faceNote, trackList } from "./faces.js";
 import { scale, timeline } from "./scale.js";
 import { VERDICTS, meaning, reasons, size } from "./words.js";
 
@@ -87,17 +88,22 @@ export class Entry {
     }
     this.element.classList.add(result.verdict);
     const why = reasons(result, model);
-    this.said.replaceChildren(
+    const note = faceNote(result, model);
+    if (result.faces) drawFaces(this.frame, result.faces, result.picture);
+    this.said.replaceChildren(...[
       h("p", { class: "file" }, this.file.name),
       h("h3", { class: "verdict" }, icon(result.verdict), VERDICTS[result.verdict]),
       ...(why.length ? [h("div", { class: "why" }, why.map((text) => h("p", {}, text)))] : []),
       scale(result, model),
+      note && h("p", { class: "face-note" }, note),
+      result.faces ? faceList(result.faces) : "",
       // A score that means little is not explained as a probability.
       result.reasons.includes("unlike_training") ? "" : h("p", { class: "quiet small" }, meaning(result, model)),
       result.video ? timeline(result.video, model) : "",
+      result.video ? trackList(this.frame, result.video) : "",
       h("div", { class: "actions" }, model.capabilities.explain && !result.video ? this.heatButton() : ""),
       this.details(),
-    );
+    ].filter(Boolean));
   }
 
   showError(message) {
@@ -118,7 +124,7 @@ export class Entry {
       ["Unlike training", result.ood === null ? "it can’t tell" : `more than ${(100 * result.ood).toFixed(1)} % of the pictures it was checked on`],
       picture
         ? ["Picture", `${picture.format}, ${picture.width_px} × ${picture.height_px} px, ${size(picture.size_bytes)}`]
-        : ["Video", `${result.video.frames.length} frames of ${result.video.end_s.toFixed(1)} s; its score is their middle`],
+        : ["Video", `${result.video.frames.length} frames of ${result.video.end_s.toFixed(1)} s; its score is ${result.video.decides === null ? "their middle" : `that of face ${result.video.decides + 1}`}`],
       ...(result.video?.notes ?? []).map((note) => ["Note", note]),
       ["SHA-256", result.sha256, "mono"],
       ["Judged", this.time.toLocaleString()],
@@ -159,7 +165,7 @@ export class Entry {
     this.frame.append(layer);
     this.stage.append(
       h("label", { class: "strength" }, "Strength of the heat map", slider),
-      h("p", { class: "no-preview" }, `In colour: what speaks for ${heat.target}. ${heat.is_weak ? "It is little: take the colour for no finding. " : ""}${heat.caveat}`),
+      h("p", { class: "no-preview" }, `In colour: what speaks for ${heat.target}. ${heat.is_weak ? "It is little: take the colour for no finding. " : ""}${this.result.faces?.found.length ? "Dark: not shown to the detector, which looked at the face that decides. " : ""}${heat.caveat}`),
     );
     slider.focus();
   }
