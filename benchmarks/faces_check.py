@@ -1,4 +1,4 @@
-"""How many faces are found, what finding costs, and what cutting them out does to a detector that was trained on wholes.
+"""How many faces are found, what that costs, and what cutting them out does to a detector trained on wholes.
 
     python -m benchmarks.faces_check BUNDLE DATA_FOLDER found|rvf10k|gan_faces|groups...
 
