@@ -37,7 +37,13 @@ export function meaning(result, model) {
 // Of a large photograph a detector may see a small part; a verdict on the whole would claim too much.
 export function looked(result, model) {
   const [side, picture] = [model.sees_px, result.picture];
-  if (side === null || model.capabilities.faces) return "";
+  if (side === null) return "";
+  const faces = result.faces?.found ?? result.video?.faces ?? [];
+  if (faces.length) {
+    const { width, height } = faces[(result.faces ?? result.video).decides ?? 0];
+    if (width <= side && height <= side) return "";
+    return `Of the face it looked at the middle alone: ${Math.min(side, width)} × ${Math.min(side, height)} of ${width} × ${height} pixels.`;
+  }
   if (!picture) return `Of each frame it looked at the central ${side} × ${side} pixels, or at the whole where that is smaller.`;
   const [width, height] = [picture.width_px, picture.height_px];
   if (width <= side && height <= side) return "";
