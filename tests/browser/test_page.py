@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.browser.conftest import CHROMIUM, Watched
 from tests.helpers.bundles import tiny_bundle, write_pictures
 from tests.helpers.clips import make_clip
 from tests.helpers.serving import SMALL, Live, app_of, live, until
@@ -16,15 +17,12 @@ from veriscope.predict.judge import Judge
 from veriscope.serving.settings import Access
 from veriscope.types import UnsureBand
 
-CHROMIUM = Path("/usr/bin/chromium")
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM.exists(), reason="no /usr/bin/chromium: apt-get install chromium"),
 ]
 
 WORDS = {"fake": "Looks fake", "real": "Looks real", "unsure": "Can\u2019t tell"}
-CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 
 
 @pytest.fixture(scope="module")
@@ -47,43 +45,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def server(bundle: Bundle) -> Iterator[Live]:
     with live(app_of(bundle)) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", *CAMERA])
-        yield browser
-        browser.close()
-
-
-class Watched:
-    """A page, everything that it asked for, and everything that it complained of."""
-
-    def __init__(self, page: object) -> None:
-        self.page = page
-        self.asked: list[str] = []
-        self.complaints: list[str] = []
-        page.on("request", lambda request: self.asked.append(request.url))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
-
-    def open(self, url: str) -> object:
-        self.page.goto(f"{url}/")
-        self.page.wait_for_selector("#choose:enabled")
-        return self.page
-
-
-@pytest.fixture
-def watched(browser: object) -> Iterator[Watched]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(60_000)
-    watched = Watched(context.new_page())
-    yield watched
-    assert watched.complaints == [], "no error, and no violation of the page's own policy"
-    context.close()
 
 
 def test_several_files_get_the_verdicts_of_predict(

@@ -92,7 +92,7 @@ class VideoPart(Answer):
 
 
 class Video(Answer):
-    """What a video's verdict was made of: its score is that of the middle (median) of its frames."""
+    """What a video's verdict was made of: its score is that of the middle (median) of its frames, or of one face's."""
 
     end_s: float = Field(description="where its pictures end")
     frames: list[VideoFrame] = Field(description="in the order of time")

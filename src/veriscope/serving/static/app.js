@@ -75,7 +75,9 @@ async function judge(entry) {
 function spoken(entry) {
   const { result, file } = entry;
   if (result === null || result.verdict === null) return `${file.name}: no verdict.`;
-  return `${file.name}: ${VERDICTS[result.verdict]}. Score ${ofHundred(result.score)} of 100.`;
+  const faces = result.faces?.found.length ?? 0;
+  const which = faces > 1 ? `, of face ${result.faces.decides + 1} of ${faces}` : "";
+  return `${file.name}: ${VERDICTS[result.verdict]}. Score ${ofHundred(result.score)} of 100${which}.`;
 }
 
 function remove(entry) {
@@ -187,7 +189,8 @@ function describe() {
   }
   byId("seen").textContent =
     `It was trained on ${count(model.num_train, "picture", "pictures")} (${model.trained_on}). Generators and cameras ` +
-    "that are not among them can pass as real, and unusual photographs can look fake to it.";
+    "that are not among them can pass as real, and unusual photographs can look fake to it." +
+    (capabilities.faces ? " This server judges pictures by the faces in them, each cut out with a little around it." : "");
   byId("colophon").textContent =
     `${model.name}, weights ${model.weights_sha256.slice(0, 12)} · veriscope ${model.veriscope_version}`;
   for (const notice of model.notices) {

@@ -2,6 +2,7 @@
 
 import { Problem, send } from "./api.js";
 import { h, icon } from "./dom.js";
+import { drawFaces, faceList, faceNote, trackList } from "./faces.js";
 import { scale, timeline } from "./scale.js";
 import { VERDICTS, looked, meaning, reasons, size } from "./words.js";
 
@@ -98,18 +99,23 @@ export class Entry {
     }
     this.element.classList.add(result.verdict);
     const why = reasons(result, model);
-    this.said.replaceChildren(
+    const note = faceNote(result, model);
+    if (result.faces) drawFaces(this.frame, result.faces, result.picture);
+    this.said.replaceChildren(...[
       h("p", { class: "file" }, this.file.name),
       h("h3", { class: "verdict" }, icon(result.verdict), VERDICTS[result.verdict]),
       ...(why.length ? [h("div", { class: "why" }, why.map((text) => h("p", {}, text)))] : []),
       scale(result, model),
+      note && h("p", { class: "face-note" }, note),
+      result.faces ? faceList(result.faces) : "",
       // A score that means little is not explained as a probability.
       result.reasons.includes("unlike_training") ? "" : h("p", { class: "quiet small" }, meaning(result, model)),
       looked(result, model) ? h("p", { class: "small looked" }, looked(result, model)) : "",
       result.video ? timeline(result.video, model) : "",
+      result.video ? trackList(this.frame, result.video) : "",
       h("div", { class: "actions" }, model.capabilities.explain && !result.video ? this.heatButton() : ""),
       this.details(),
-    );
+    ].filter(Boolean));
   }
 
   showError(message, again = false) {
@@ -140,7 +146,7 @@ export class Entry {
       ["Unlike training", result.ood === null ? "it can’t tell" : `more than ${(100 * result.ood).toFixed(1)} % of the pictures it was checked on`],
       picture
         ? ["Picture", `${picture.format}, ${picture.width_px} × ${picture.height_px} px, ${size(picture.size_bytes)}`]
-        : ["Video", `${result.video.frames.length} frames of ${result.video.end_s.toFixed(1)} s; its score is their middle`],
+        : ["Video", `${result.video.frames.length} frames of ${result.video.end_s.toFixed(1)} s; its score is ${result.video.decides === null ? "their middle" : `that of face ${result.video.decides + 1}`}`],
       ...(result.video?.notes ?? []).map((note) => ["Note", note]),
       ["SHA-256", result.sha256, "mono"],
       ["Judged", this.time.toLocaleString()],
@@ -181,7 +187,7 @@ export class Entry {
     this.frame.append(layer);
     this.stage.append(
       h("label", { class: "strength" }, "Strength of the heat map", slider),
-      h("p", { class: "no-preview" }, `In colour: what speaks for ${heat.target}. ${heat.is_weak ? "It is little: take the colour for no finding. " : ""}${heat.saw_all ? "" : "The dark part was not looked at. "}${heat.caveat}`),
+      h("p", { class: "no-preview" }, `In colour: what speaks for ${heat.target}. ${heat.is_weak ? "It is little: take the colour for no finding. " : ""}${heat.saw_all ? "" : this.result.faces?.found.length ? "The dark part was not looked at: the map is of the face that decides. " : "The dark part was not looked at. "}${heat.caveat}`),
     );
     slider.focus();
   }

@@ -17,8 +17,14 @@ const round = (value) => String(Math.round(value * 1000) / 10);
 
 export function meaning(result, model) {
   const { score } = result;
+  if (result.video?.decides !== null && result.video?.decides !== undefined) {
+    return `The score is that of face ${result.video.decides + 1}, in the middle of the frames that show it: of the faces that were followed for long enough it has the highest. Scores were calibrated on single pictures.`;
+  }
   if (result.video) {
     return "The score is that of the middle of its frames. Scores were calibrated on single pictures: many frames that agree prove hardly more than one.";
+  }
+  if (result.faces?.found.length > 1) {
+    return `The score is that of face ${result.faces.decides + 1}, the highest. The more faces a picture has, the likelier one of them looks fake by mistake.`;
   }
   if (!model.calibrated) {
     return "Scores of this detector are not calibrated: a higher one is more suspicious, and that is all they say.";
@@ -31,7 +37,13 @@ export function meaning(result, model) {
 // Of a large photograph a detector may see a small part; a verdict on the whole would claim too much.
 export function looked(result, model) {
   const [side, picture] = [model.sees_px, result.picture];
-  if (side === null || model.capabilities.faces) return "";
+  if (side === null) return "";
+  const faces = result.faces?.found ?? result.video?.faces ?? [];
+  if (faces.length) {
+    const { width, height } = faces[(result.faces ?? result.video).decides ?? 0];
+    if (width <= side && height <= side) return "";
+    return `Of the face it looked at the middle alone: ${Math.min(side, width)} × ${Math.min(side, height)} of ${width} × ${height} pixels.`;
+  }
   if (!picture) return `Of each frame it looked at the central ${side} × ${side} pixels, or at the whole where that is smaller.`;
   const [width, height] = [picture.width_px, picture.height_px];
   if (width <= side && height <= side) return "";
@@ -80,6 +92,14 @@ export function asText(entry, model) {
   if (result.score !== null) {
     lines.push(`  score ${(result.score * 100).toFixed(1)} of 100, fake from ${round(model.threshold.value)} on`);
   }
+  const faces = result.faces?.found ?? result.video?.faces ?? [];
+  const decides = result.faces?.decides ?? result.video?.decides ?? null;
+  faces.forEach((face, place) => {
+    const score = face.score === null ? "no verdict" : `${VERDICTS[face.verdict].toLowerCase()}, ${(face.score * 100).toFixed(1)}`;
+    const where = `at ${face.left},${face.top} (${face.width} x ${face.height} px)`;
+    lines.push(`  face ${place + 1} ${where}: ${score}${place === decides ? ", decides" : ""}`);
+  });
+  if (result.faces?.note) lines.push(`  faces: ${result.faces.note}`);
   if (result.unsure_because) lines.push(`  because: ${result.unsure_because}`);
   if (result.score !== null && looked(result, model)) lines.push(`  ${looked(result, model)}`);
   if (result.sha256) lines.push(`  file: SHA-256 ${result.sha256}`);
