@@ -93,9 +93,7 @@ class Video:
         length_s = self.length_s
         if length_s is not None and self.end_s < length_s - max(LOST_S, 0.01 * length_s):
             found.append(f"its pictures end at {clock_text(self.end_s)}; the file claims {clock_text(length_s)}")
-        if (
-            self._starts_again or self._clip.starts_again
-        ):  # of transport streams put together: a player shows all parts, one after the other
+        if self._starts_again or self._clip.starts_again:  # streams put together: a player shows one after the other
             found.append("its clock starts again in it; pictures shown under times that came before weren't judged")
         if self.num_damaged:
             found.append(f"{self.num_damaged} of {self.num_asked} frames are damaged")
