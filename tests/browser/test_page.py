@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.browser.conftest import CHROMIUM, Watched
 from tests.helpers.bundles import tiny_bundle, write_pictures
 from tests.helpers.clips import make_clip
 from tests.helpers.serving import SMALL, Live, app_of, live, until
@@ -16,15 +17,12 @@ from veriscope.predict.judge import Judge
 from veriscope.serving.settings import Access
 from veriscope.types import UnsureBand
 
-CHROMIUM = Path("/usr/bin/chromium")
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM.exists(), reason="no /usr/bin/chromium: apt-get install chromium"),
 ]
 
 WORDS = {"fake": "Looks fake", "real": "Looks real", "unsure": "Can\u2019t tell"}
-CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 
 
 @pytest.fixture(scope="module")
@@ -47,43 +45,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def server(bundle: Bundle) -> Iterator[Live]:
     with live(app_of(bundle)) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", *CAMERA])
-        yield browser
-        browser.close()
-
-
-class Watched:
-    """A page, everything that it asked for, and everything that it complained of."""
-
-    def __init__(self, page: object) -> None:
-        self.page = page
-        self.asked: list[str] = []
-        self.complaints: list[str] = []
-        page.on("request", lambda request: self.asked.append(request.url))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
-
-    def open(self, url: str) -> object:
-        self.page.goto(f"{url}/")
-        self.page.wait_for_selector("#choose:enabled")
-        return self.page
-
-
-@pytest.fixture
-def watched(browser: object) -> Iterator[Watched]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(60_000)
-    watched = Watched(context.new_page())
-    yield watched
-    assert watched.complaints == [], "no error, and no violation of the page's own policy"
-    context.close()
 
 
 def test_several_files_get_the_verdicts_of_predict(
@@ -234,6 +195,50 @@ def test_history_stays_in_the_browser_until_it_is_forgotten(watched: Watched, se
     assert not page.locator("#history").is_visible(), "what isn't sound is passed over"
 
 
+def test_a_cleared_list_becomes_the_history(watched: Watched, server: Live, tmp_path: Path) -> None:
+    page = watched.open(server.url)
+    page.set_input_files("#files", write_pictures(tmp_path, 4))
+    until(lambda: page.locator(".result h3").count() == 4)
+    until(lambda: len(json.loads(page.evaluate("localStorage.getItem('veriscope.history') ?? '[]'"))) == 4)
+    page.click("#clear")
+    until(lambda: page.evaluate("[...document.querySelectorAll('#past img')].every((i) => i.naturalWidth === 112)"))
+    assert page.locator("#past img").count() == 4
+    # The fixture holds that no address of a picture was taken back before it was shown.
+
+
+def test_a_paste_without_a_picture_is_answered(watched: Watched, server: Live, tmp_path: Path) -> None:
+    page = watched.open(server.url)
+    page.evaluate(
+        """() => {
+            const clipboardData = new DataTransfer();
+            clipboardData.setData("text/plain", "https://example.org/a.jpg");
+            document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));
+        }"""
+    )
+    assert page.locator("#trouble").is_visible()
+    assert page.locator("#trouble").inner_text() == "There is no picture on the clipboard."
+    page.set_input_files("#files", write_pictures(tmp_path, 1))
+    assert not page.locator("#trouble").is_visible()
+
+
+def test_what_was_not_looked_at_is_said(browser: object, tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "bundle", fit="crop")
+    with live(app_of(bundle)) as server:
+        context = browser.new_context()
+        page = Watched(context.new_page()).open(server.url)
+        small, large = write_pictures(tmp_path / "s", 1, side=32)[0], write_pictures(tmp_path / "l", 1, side=90)[0]
+        page.set_input_files("#files", [small, large])
+        until(lambda: page.locator(".result h3").count() == 2)
+        said = page.locator(".result .looked").all_inner_texts()
+        assert said == ["It looked at the middle alone: 32 \u00d7 32 of 90 \u00d7 90 pixels. The rest was not checked."]
+        page.locator("button:text('Show where it looked')").nth(1).click()
+        page.locator(".stage:has-text('The dark part was not looked at.')").wait_for()
+        page.locator("button:text('Show where it looked')").nth(0).click()
+        until(lambda: page.locator("img.heat").count() == 2)
+        assert page.locator(".stage:has-text('dark part')").count() == 1
+        context.close()
+
+
 def test_a_file_that_is_too_large_is_never_sent(watched: Watched, server: Live) -> None:
     page = watched.open(server.url)
     large = bytes(SMALL.max_file_bytes + 1)
@@ -277,6 +282,11 @@ def test_a_busy_server_is_asked_again_and_a_lost_one_is_named(browser: object, b
         context.set_offline(True)
         page.set_input_files("#files", write_pictures(tmp_path, 1))
         page.locator(".result >> nth=0 >> text=can\u2019t be reached").wait_for()
+        assert "1 without a verdict" in page.locator("#summary").inner_text()
+        context.set_offline(False)
+        page.click("button:text('Try again')")
+        until(lambda: page.locator(".result h3").first.inner_text() in WORDS.values())
+        until(lambda: "without" not in page.locator("#summary").inner_text())
         context.close()
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -284,7 +285,32 @@ def test_bad_usage_gives_two(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as caught:
             main(words.split())
         assert caught.value.code == 2
-        assert "usage: veriscope" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert re.fullmatch(r"veriscope.*: error: .+\n {2}veriscope.* --help lists what it takes\.\n", said), said
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (
+            "predict b p --thresold 0.5",
+            "veriscope predict: error: there is no --thresold. Did you mean '--threshold' or",
+        ),
+        ("serve b --tokenfile=t", "there is no --tokenfile. Did you mean '--token-file'?"),
+        ("export b c.onnx d.onnx", "veriscope export: error: unrecognized arguments: d.onnx"),
+        ("predct b p", "veriscope: error: there is no command 'predct'. Did you mean 'predict'?"),
+        ("nonsense", "there is no command 'nonsense'."),
+    ],
+)
+def test_a_slip_is_answered_with_the_nearest_word(
+    capsys: pytest.CaptureFixture[str], typed: str, expected: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(typed.split())
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert expected in said
+    assert said.count("\n") == 2
 
 
 def test_bench_measures_every_setting(capsys: pytest.CaptureFixture[str]) -> None:

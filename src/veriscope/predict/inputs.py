@@ -14,6 +14,7 @@ from veriscope.errors import DataError, printable
 STDIN = Path("-")
 MAX_LIST_BYTES = 1 << 30  # of a list: ten million names; more is no list of files
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/{1,2}[^/]")  # pathlib makes one slash of two
+_ADDRESS_SLASHES = re.compile(r":/{1,2}")
 
 
 class Inputs:
@@ -127,8 +128,9 @@ def _expanded(path: Path) -> list[Path]:
     if path == STDIN or _is_there(path):
         return [path]
     if _ADDRESS.match(text):
+        address = _ADDRESS_SLASHES.sub("://", text, count=1)
         raise DataError(
-            f"'{text}' is an address: veriscope fetches nothing from the network. Fetch it yourself: "
+            f"'{address}' is an address: veriscope fetches nothing from the network. Fetch it yourself: "
             "curl --location ADDRESS | veriscope predict BUNDLE -"
         )
     if not glob.has_magic(text):

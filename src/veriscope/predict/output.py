@@ -53,8 +53,9 @@ def _figure(verdict: Verdict) -> str:
 
 
 def _line(verdict: Verdict) -> str:
-    told = f"\t{_told(verdict)}" if _told(verdict) else ""
-    return f"{_word(verdict)}\t{_figure(verdict)}\t{printable(verdict.path)}{told}\n"
+    told = "; ".join(text for text in (printable(verdict.unsure_because or ""), _told(verdict)) if text)
+    cells = (_word(verdict), _figure(verdict), printable(verdict.path), *([told] if told else []))
+    return "\t".join(cells) + "\n"
 
 
 def _told(verdict: Verdict) -> str:

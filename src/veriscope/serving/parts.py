@@ -87,6 +87,7 @@ def _explain(engine: Engine, data: bytes, judge: Judge, network: Network) -> Hea
         target=target,
         sentence=found.sentence + ("" if found.saw_all else " The dark part was not shown to the network."),
         is_weak=found.is_weak,
+        saw_all=found.saw_all,
         png=base64.b64encode(found.overlay_png).decode(),
         width_px=width,
         height_px=height,

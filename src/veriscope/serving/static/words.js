@@ -17,8 +17,14 @@ const round = (value) => String(Math.round(value * 1000) / 10);
 
 export function meaning(result, model) {
   const { score } = result;
+  if (result.video?.decides !== null && result.video?.decides !== undefined) {
+    return `The score is that of face ${result.video.decides + 1}, in the middle of the frames that show it: of the faces that were followed for long enough it has the highest. Scores were calibrated on single pictures.`;
+  }
   if (result.video) {
     return "The score is that of the middle of its frames. Scores were calibrated on single pictures: many frames that agree prove hardly more than one.";
+  }
+  if (result.faces?.found.length > 1) {
+    return `The score is that of face ${result.faces.decides + 1}, the highest. The more faces a picture has, the likelier one of them looks fake by mistake.`;
   }
   if (!model.calibrated) {
     return "Scores of this detector are not calibrated: a higher one is more suspicious, and that is all they say.";
@@ -26,6 +32,22 @@ export function meaning(result, model) {
   const few = score < 0.01 ? "fewer than 1" : score > 0.99 ? "more than 99" : `about ${Math.round(score * 100)}`;
   const rate = model.fake_share === null ? "" : ` if ${Math.round(model.fake_share * 100)} of 100 pictures are fakes`;
   return `Of pictures like those it was checked on, ${few} in 100 with such a score are fakes${rate}.`;
+}
+
+// Of a large photograph a detector may see a small part; a verdict on the whole would claim too much.
+export function looked(result, model) {
+  const [side, picture] = [model.sees_px, result.picture];
+  if (side === null) return "";
+  const faces = result.faces?.found ?? result.video?.faces ?? [];
+  if (faces.length) {
+    const { width, height } = faces[(result.faces ?? result.video).decides ?? 0];
+    if (width <= side && height <= side) return "";
+    return `Of the face it looked at the middle alone: ${Math.min(side, width)} × ${Math.min(side, height)} of ${width} × ${height} pixels.`;
+  }
+  if (!picture) return `Of each frame it looked at the central ${side} × ${side} pixels, or at the whole where that is smaller.`;
+  const [width, height] = [picture.width_px, picture.height_px];
+  if (width <= side && height <= side) return "";
+  return `It looked at the middle alone: ${Math.min(side, width)} × ${Math.min(side, height)} of ${width} × ${height} pixels. The rest was not checked.`;
 }
 
 export function reasons(result, model) {
@@ -41,12 +63,12 @@ export function reasons(result, model) {
     said.push(`Most of the video decides its score, but a part of it looks fake: ${parts.slice(0, 5).join(", ")}.`);
   }
   if (result.reasons.includes("unlike_training")) {
-    said.push("The picture is unlike those it was trained and checked on, so its score means little here.");
+    said.push(`The ${result.video ? "video" : "picture"} is unlike those it was trained and checked on, so its score means little here.`);
   }
   return said;
 }
 
-const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+export const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 
 export function describeScale(result, model) {
   const band = model.unsure
@@ -70,7 +92,16 @@ export function asText(entry, model) {
   if (result.score !== null) {
     lines.push(`  score ${(result.score * 100).toFixed(1)} of 100, fake from ${round(model.threshold.value)} on`);
   }
+  const faces = result.faces?.found ?? result.video?.faces ?? [];
+  const decides = result.faces?.decides ?? result.video?.decides ?? null;
+  faces.forEach((face, place) => {
+    const score = face.score === null ? "no verdict" : `${VERDICTS[face.verdict].toLowerCase()}, ${(face.score * 100).toFixed(1)}`;
+    const where = `at ${face.left},${face.top} (${face.width} x ${face.height} px)`;
+    lines.push(`  face ${place + 1} ${where}: ${score}${place === decides ? ", decides" : ""}`);
+  });
+  if (result.faces?.note) lines.push(`  faces: ${result.faces.note}`);
   if (result.unsure_because) lines.push(`  because: ${result.unsure_because}`);
+  if (result.score !== null && looked(result, model)) lines.push(`  ${looked(result, model)}`);
   if (result.sha256) lines.push(`  file: SHA-256 ${result.sha256}`);
   lines.push(`  detector: ${model.name}, weights ${model.weights_sha256.slice(0, 12)}; ${time.toISOString()}`);
   return lines.join("\n");
