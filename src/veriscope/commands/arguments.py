@@ -52,6 +52,9 @@ def add_faces(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--face-min-px", type=positive, metavar="N", help="smaller faces are not judged (default: 64)")
     group.add_argument(
+        "--max-faces", type=positive, metavar="N", help="of a picture or frame: judge the N largest (default: 16)"
+    )
+    group.add_argument(
         "--no-face",
         choices=("whole", "nothing"),
         help="a picture without a face: judge the whole of it, or give it no verdict (default: whole)",

@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 
 MARGIN = 0.15  # on each side: 1.3 times the face, as the crops of FaceForensics++ (Roessler et al. 2019)
 SMALLEST_PX = 64
-MAX_FACES = 32  # of a picture or frame; a crowd of hundreds would cost minutes
+MAX_FACES = 16  # of a picture or frame; a crowd of hundreds would cost minutes, and a server gigabytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +131,12 @@ def face_cutter(arguments: argparse.Namespace) -> FaceCutter | None:
         DataError: faces are to be found, and there is no detector for them; or their options stand without --faces.
 
     """
-    given = {
-        "margin": arguments.face_margin,
-        "min_px": arguments.face_min_px,
-        "no_face": arguments.no_face,
-    }
-    asked = {name: value for name, value in given.items() if value is not None}
+    rules = {"face_margin": "margin", "face_min_px": "min_px", "max_faces": "max_faces", "no_face": "no_face"}
+    asked = {rule: getattr(arguments, name) for name, rule in rules.items() if getattr(arguments, name) is not None}
     if not arguments.faces and arguments.face_model is None:
-        if asked:
-            option = "--no-face" if "no_face" in asked else f"--face-{next(iter(asked)).replace('_', '-')}"
-            raise DataError(f"{option} says how faces are judged: add --faces.")
+        option = next((name for name, rule in rules.items() if rule in asked), None)
+        if option is not None:
+            raise DataError(f"--{option.replace('_', '-')} says how faces are judged: add --faces.")
         return None
     return FaceCutter(YuNet(face_model(arguments.face_model)), FaceRules(**asked))
 

@@ -303,7 +303,7 @@ def test_options_become_rules() -> None:
     assert face_cutter(options()) is None
     cutter = face_cutter(options("--faces"))
     assert cutter is not None
-    assert cutter.rules == FaceRules() == FaceRules(margin=0.15, min_px=64, max_faces=32, no_face="whole")
+    assert cutter.rules == FaceRules() == FaceRules(margin=0.15, min_px=64, max_faces=16, no_face="whole")
     words = ("--faces", "--face-margin", "0", "--face-min-px", "1", "--no-face", "nothing")
     cutter = face_cutter(options(*words))
     assert cutter is not None
