@@ -51,8 +51,8 @@ bench: $(STAMP)
 	@.venv/bin/veriscope bench step
 	@.venv/bin/veriscope bench predict
 
-# What predict and serve of an exported .onnx file need: no torch among them (docs/onnx.md).
-ONNX_NEEDS = numpy pillow pydantic pyyaml rich safetensors onnxruntime fastapi uvicorn python-multipart prometheus-client
+# What predict, explain and serve of an exported .onnx file need: no torch among them (docs/onnx.md).
+ONNX_NEEDS = numpy pillow pydantic pyyaml rich safetensors onnxruntime fastapi uvicorn python-multipart prometheus-client jinja2
 
 # Names, versions and hashes; no address of any index. The short list takes its versions from the long one.
 lock: $(STAMP)

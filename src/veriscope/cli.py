@@ -23,32 +23,61 @@ from veriscope.commands import (
     summary,
     sweep,
 )
+from veriscope.commands.arguments import Parser
 from veriscope.errors import (
     INTERRUPTED,
     PIPE_CLOSED,
     TERMINATED,
     Terminated,
     VeriscopeError,
+    complain,
     drop_stdout,
     machine_trouble,
+    nearest,
+    open_closed_streams,
     printable,
 )
-from veriscope.processes import close_on_sigterm
+from veriscope.processes import close_on_sigterm, terminated
+
+ENDED = "veriscope: ended by SIGTERM"
+
+COMMANDS = (
+    align,
+    audit,
+    card,
+    compare,
+    download,
+    explain,
+    export,
+    matrix,
+    pack,
+    predict,
+    reproduce,
+    serve,
+    summary,
+    sweep,
+    bench,
+)
+NAMES = tuple(command.__name__.rpartition(".")[2] for command in COMMANDS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code: 0 done, 1 done in part, 2 bad input, 130 interrupted, 141 pipe closed."""
+    open_closed_streams()
+    words = sys.argv[1:] if argv is None else argv
     parser = build_parser()
-    arguments, unknown = parser.parse_known_args(argv)
+    if words and not words[0].startswith("-") and words[0] not in NAMES:
+        parser.error(f"there is no command '{words[0]}'. {nearest(words[0], NAMES)}")
+    arguments = parser.parse_args(words)
     settable = hasattr(arguments, "set")
-    if unknown:
-        hint = "; KEY=VALUE stands behind --set" if settable and "=" in unknown[0] else ""
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     run: Callable[[argparse.Namespace], int] = arguments.run
     close_on_sigterm()
     try:
         return run(arguments)
     except VeriscopeError as error:
+        if terminated():  # pydantic takes what is raised while it validates for a fault in the file
+            complain(ENDED)
+            return TERMINATED
         text = str(error)
         # Readers speak to whoever types train.py, where such words stand alone.
         hint = (
@@ -56,56 +85,40 @@ def main(argv: Sequence[str] | None = None) -> int:
             if settable and "--set" not in text and re.search(r"\b(data|paths)\.\w+=", text)
             else ""
         )
-        print(f"veriscope: {printable(text, keep=chr(10))}{hint}", file=sys.stderr)
+        complain(f"veriscope: {printable(text, keep=chr(10))}{hint}")
         return error.exit_code
     except BrokenPipeError:
         drop_stdout()
         return PIPE_CLOSED
     except Terminated:
-        print("veriscope: ended by SIGTERM", file=sys.stderr)
+        complain(ENDED)
         return TERMINATED
     except KeyboardInterrupt:
-        print("veriscope: interrupted", file=sys.stderr)
+        complain("veriscope: interrupted")
         return INTERRUPTED
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "veriscope":
             raise
-        print(f"veriscope: this needs {error.name}, which isn't here: pip install veriscope", file=sys.stderr)
+        complain(f"veriscope: this needs {error.name}, which isn't here: pip install veriscope")
         return VeriscopeError.exit_code
     except Exception as error:
         trouble = machine_trouble(error)
         if trouble is None:
             raise
-        print(f"veriscope: {trouble}", file=sys.stderr)
+        complain(f"veriscope: {trouble}")
         return VeriscopeError.exit_code
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="veriscope",
         description="Look at data, and judge pictures with trained detectors of deepfakes and AI-generated images.",
         epilog="Training and evaluation: python train.py --help, python evaluate.py --help.",
     )
     parser.add_argument("--version", action="version", version=f"veriscope {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (
-        align,
-        audit,
-        card,
-        compare,
-        download,
-        explain,
-        export,
-        matrix,
-        pack,
-        predict,
-        reproduce,
-        serve,
-        summary,
-        sweep,
-        bench,
-    ):
+    for command in COMMANDS:
         command.add(commands)
     return parser
 

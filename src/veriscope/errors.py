@@ -96,6 +96,26 @@ def drop_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def complain(text: str) -> None:
+    """Print a line on standard error; where nobody can be told, the exit code alone says it."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:  # a full disk, or a reader that has gone: Python would fail again at exit's flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def open_closed_streams() -> None:
+    """Let standard streams that the caller closed (`>&-`) lead nowhere, as into /dev/null.
+
+    Python has None in their place, and the system gives their numbers to the next files: what a library prints would
+    stand in the midst of verdicts.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            file = os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
+            setattr(sys, name, os.fdopen(file, "r" if number == 0 else "w", encoding="utf-8"))
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `Did you mean 'x'?`, or the sorted list of what is known where nothing is near."""
     names = sorted(known)

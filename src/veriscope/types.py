@@ -71,6 +71,12 @@ class InputSpec(Frozen):
         "crop: its central size_px x size_px pixels as they are, smaller pictures padded by reflection",
     )
 
+    @property
+    def leaves_out(self) -> str:
+        """A sentence on what of a picture the network is never shown; '' where it sees the whole."""
+        side = f"{self.size_px} x {self.size_px}"
+        return f"Of whatever is larger it looks at the central {side} pixels alone." if self.fit == "crop" else ""
+
 
 CalibrationMethod = Literal["temperature", "platt", "isotonic"]
 

@@ -195,6 +195,50 @@ def test_history_stays_in_the_browser_until_it_is_forgotten(watched: Watched, se
     assert not page.locator("#history").is_visible(), "what isn't sound is passed over"
 
 
+def test_a_cleared_list_becomes_the_history(watched: Watched, server: Live, tmp_path: Path) -> None:
+    page = watched.open(server.url)
+    page.set_input_files("#files", write_pictures(tmp_path, 4))
+    until(lambda: page.locator(".result h3").count() == 4)
+    until(lambda: len(json.loads(page.evaluate("localStorage.getItem('veriscope.history') ?? '[]'"))) == 4)
+    page.click("#clear")
+    until(lambda: page.evaluate("[...document.querySelectorAll('#past img')].every((i) => i.naturalWidth === 112)"))
+    assert page.locator("#past img").count() == 4
+    # The fixture holds that no address of a picture was taken back before it was shown.
+
+
+def test_a_paste_without_a_picture_is_answered(watched: Watched, server: Live, tmp_path: Path) -> None:
+    page = watched.open(server.url)
+    page.evaluate(
+        """() => {
+            const clipboardData = new DataTransfer();
+            clipboardData.setData("text/plain", "https://example.org/a.jpg");
+            document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));
+        }"""
+    )
+    assert page.locator("#trouble").is_visible()
+    assert page.locator("#trouble").inner_text() == "There is no picture on the clipboard."
+    page.set_input_files("#files", write_pictures(tmp_path, 1))
+    assert not page.locator("#trouble").is_visible()
+
+
+def test_what_was_not_looked_at_is_said(browser: object, tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "bundle", fit="crop")
+    with live(app_of(bundle)) as server:
+        context = browser.new_context()
+        page = Watched(context.new_page()).open(server.url)
+        small, large = write_pictures(tmp_path / "s", 1, side=32)[0], write_pictures(tmp_path / "l", 1, side=90)[0]
+        page.set_input_files("#files", [small, large])
+        until(lambda: page.locator(".result h3").count() == 2)
+        said = page.locator(".result .looked").all_inner_texts()
+        assert said == ["It looked at the middle alone: 32 \u00d7 32 of 90 \u00d7 90 pixels. The rest was not checked."]
+        page.locator("button:text('Show where it looked')").nth(1).click()
+        page.locator(".stage:has-text('The dark part was not looked at.')").wait_for()
+        page.locator("button:text('Show where it looked')").nth(0).click()
+        until(lambda: page.locator("img.heat").count() == 2)
+        assert page.locator(".stage:has-text('dark part')").count() == 1
+        context.close()
+
+
 def test_a_file_that_is_too_large_is_never_sent(watched: Watched, server: Live) -> None:
     page = watched.open(server.url)
     large = bytes(SMALL.max_file_bytes + 1)
@@ -238,6 +282,11 @@ def test_a_busy_server_is_asked_again_and_a_lost_one_is_named(browser: object, b
         context.set_offline(True)
         page.set_input_files("#files", write_pictures(tmp_path, 1))
         page.locator(".result >> nth=0 >> text=can\u2019t be reached").wait_for()
+        assert "1 without a verdict" in page.locator("#summary").inner_text()
+        context.set_offline(False)
+        page.click("button:text('Try again')")
+        until(lambda: page.locator(".result h3").first.inner_text() in WORDS.values())
+        until(lambda: "without" not in page.locator("#summary").inner_text())
         context.close()
 
 

@@ -74,6 +74,7 @@ def test_boxes_lie_where_the_faces_are_and_the_list_names_them(
     page = watched.open(server.url)
     page.set_input_files("#files", file(TWO, turned=turned))
     page.locator(".faces-over").wait_for()
+    page.evaluate("Promise.all(document.getAnimations().map((animation) => animation.finished))")  # it slides in
     shown = page.locator(".frame img").bounding_box()
     scale = shown["width"] / TWO.shape[1]
     boxes = page.locator(".faces-over .face")
@@ -101,7 +102,7 @@ def test_boxes_lie_where_the_faces_are_and_the_list_names_them(
     heat = page.locator("img.heat")
     heat.wait_for()
     assert heat.bounding_box() == pytest.approx(page.locator(".frame img").first.bounding_box(), abs=0.1)
-    assert "Dark: not shown to the detector" in page.locator(".stage").inner_text()
+    assert "the map is of the face that decides" in page.locator(".stage").inner_text()
     on_top = "(e) => getComputedStyle(e).zIndex"
     assert page.locator(".faces-over").evaluate(on_top) == "1", "the boxes stay above the heat map"
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.helpers.bundles import tiny_bundle, write_pictures
+from tests.helpers.clips import make_clip
 
 from veriscope.cli import main
 from veriscope.predict.explain import heat_name, logit_unit
@@ -75,6 +76,14 @@ def test_unreadable_gives_one_and_the_reason(bundle: str, tmp_path: Path, capsys
     page = (tmp_path / "out" / "explain.html").read_text()
     assert "2 pictures, 1 without a verdict" in page
     assert "<b>no verdict</b>: not an image" in page
+
+
+def test_a_video_is_named_as_what_it_is(bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (picture,) = write_pictures(tmp_path, 1)
+    (tmp_path / "clip.mp4").write_bytes(make_clip(5))
+    assert main(["explain", bundle, str(tmp_path / "clip.mp4"), str(picture), "--output", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("no verdict\ta video: explain takes pictures; predict --timeline DIR shows a video's frames")
 
 
 def test_a_taken_folder_and_a_wrong_bundle_give_two(

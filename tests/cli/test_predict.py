@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from tests.helpers.copied import scene
 
 from veriscope.bundle import load_bundle
 from veriscope.cli import main
+from veriscope.files import named_apart
 from veriscope.predict.judge import Judge
 from veriscope.types import UnsureBand
 
@@ -148,6 +150,34 @@ def test_standard_input_holds_a_picture_or_a_list(bundle: str, tmp_path: Path) -
     assert (empty.returncode, json.loads(empty.stdout)["error"]) == (1, "empty file (0 bytes)")
 
 
+def test_heat_maps_are_written_beside_the_verdicts(
+    bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `explain` draws of the class that the score speaks for; nothing of what can't be read."""
+    paths = write_pictures(tmp_path / "in", 2)
+    (tmp_path / "in" / "bad.png").write_text("no")
+    out = tmp_path / "heat"
+    assert main(["predict", bundle, str(tmp_path / "in"), "--heat-maps", str(out), "--csv"]) == 1
+    shown, err = capsys.readouterr()
+    assert "Heat maps (grad_cam)" in err
+    assert "doesn't show where a picture was changed" in err
+    files = [named_apart(out, path, ending=".heat.png") for path in paths]
+    assert sorted(out.iterdir()) == sorted(files)
+    verdicts = {Path(row["path"]).name: row["verdict"] for row in csv.DictReader(shown.splitlines())}
+    for path, file in zip(paths, files, strict=True):
+        explained = tmp_path / path.stem
+        target = verdicts[path.name]
+        assert main(["explain", bundle, str(path), "--target", target, "--output", str(explained)]) == 0
+        assert file.read_bytes() == (explained / f"{path.name}.heat.png").read_bytes()
+
+
+def test_heat_maps_of_standard_input_are_refused(
+    bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", bundle, "-", "--heat-maps", str(tmp_path)]) == 2
+    assert "name the file" in capsys.readouterr().err
+
+
 def test_fail_on_tells_a_script(bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_pictures(tmp_path, 1)
     everything_fake = ["predict", bundle, str(tmp_path), "--threshold", "0"]
@@ -255,7 +285,32 @@ def test_bad_usage_gives_two(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as caught:
             main(words.split())
         assert caught.value.code == 2
-        assert "usage: veriscope" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert re.fullmatch(r"veriscope.*: error: .+\n {2}veriscope.* --help lists what it takes\.\n", said), said
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (
+            "predict b p --thresold 0.5",
+            "veriscope predict: error: there is no --thresold. Did you mean '--threshold' or",
+        ),
+        ("serve b --tokenfile=t", "there is no --tokenfile. Did you mean '--token-file'?"),
+        ("export b c.onnx d.onnx", "veriscope export: error: unrecognized arguments: d.onnx"),
+        ("predct b p", "veriscope: error: there is no command 'predct'. Did you mean 'predict'?"),
+        ("nonsense", "there is no command 'nonsense'."),
+    ],
+)
+def test_a_slip_is_answered_with_the_nearest_word(
+    capsys: pytest.CaptureFixture[str], typed: str, expected: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(typed.split())
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert expected in said
+    assert said.count("\n") == 2
 
 
 def test_bench_measures_every_setting(capsys: pytest.CaptureFixture[str]) -> None:

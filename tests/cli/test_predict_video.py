@@ -13,7 +13,7 @@ from tests.helpers.clips import make_clip, sound_only
 
 from veriscope.cli import build_parser, main
 from veriscope.data.video import FRAMES_PER_SECOND, MAX_FRAMES
-from veriscope.predict.video_work import timeline_path
+from veriscope.files import named_apart
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_videos_stand_beside_pictures(bundle: str, tmp_path: Path, capsys: pytes
     assert "1 .txt" in err
     assert ".mp4" not in err
     (timeline,) = (tmp_path / "out").iterdir()
-    assert timeline == timeline_path(tmp_path / "out", tmp_path / "in/000a.mp4")
+    assert timeline == named_apart(tmp_path / "out", tmp_path / "in/000a.mp4", ending=".png")
     with Image.open(timeline) as image:
         assert image.width == 1200
     for words, num_frames in ((["--frames-per-second", "10"], 30), (["--max-frames", "4"], 4)):

@@ -1,6 +1,7 @@
 """A tiny bundle and generated pictures."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,11 +30,19 @@ FACTS = TrainingFacts(
 
 
 def tiny_bundle(
-    folder: Path, *, threshold: float = 0.4, fake_share: float | None = None, fitted_on: str = "val", **changes: object
+    folder: Path,
+    *,
+    threshold: float = 0.4,
+    fake_share: float | None = None,
+    fitted_on: str = "val",
+    fit: Literal["resize", "crop"] = "resize",
+    **changes: object,
 ) -> Bundle:
     """Write a bundle of a random network of 32 px; its logits differ from picture to picture."""
     torch.manual_seed(0)
-    detector = build_detector(model_config("test_resnet", "linear", size_px=32))
+    config = model_config("test_resnet", "linear", size_px=32)
+    config = config.model_copy(update={"input": config.input.model_copy(update={"fit": fit})})
+    detector = build_detector(config)
     return save_bundle(
         folder,
         detector=detector,

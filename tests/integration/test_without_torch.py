@@ -9,6 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.helpers.bundles import write_pictures
 from tests.helpers.exported import bundle_with_ood, exported
@@ -45,7 +46,7 @@ def run(*words: str | Path, **changes: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_predict_without_torch_gives_torch_s_verdicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_torch_the_verdicts_are_torch_s(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
     place = tmp_path / "venv"
     assert run(uv, "venv", "--quiet", "--python", sys.executable, place).returncode == 0
@@ -74,6 +75,19 @@ def test_predict_without_torch_gives_torch_s_verdicts(tmp_path: Path, capsys: py
         assert (one["path"], one["verdict"], one["error"]) == (other["path"], other["verdict"], other["error"])
         assert one["score"] == pytest.approx(other["score"], abs=1e-5)
         assert one["ood"] == pytest.approx(other["ood"], abs=1.5 / 121)
+
+    maps = ("--method", "occlusion", "--output", tmp_path / "maps")
+    done = run(veriscope, "explain", file, pictures / "000.png", *maps)
+    assert (done.returncode, (tmp_path / "maps" / "explain.html").is_file()) == (0, True), done.stderr
+    with subprocess.Popen([veriscope, "serve", file, "--port", "0"], stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        address = re.search(r" at (http://\S+) ", first := server.stderr.readline())
+        assert address is not None, first + server.stderr.read()
+        parts = [("files", (one["path"], Path(one["path"]).read_bytes())) for one in found["verdicts"]]
+        answers = httpx.post(f"{address[1]}/v1/predict", files=parts, timeout=60).json()["results"]
+        server.terminate()
+    assert server.returncode == 0
+    assert [answer["verdict"] for answer in answers] == [one["verdict"] for one in found["verdicts"]]
 
     for words, said in (
         (["predict", bundle.folder, pictures], "needs torch, which isn't here: pip install veriscope."),

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +13,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from veriscope.errors import RunError, machine_trouble
+from veriscope.errors import RunError, machine_trouble, open_closed_streams
 from veriscope.run_folder import RunFolder, naming_the_way_on
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -86,3 +90,22 @@ def test_a_place_that_is_taken_otherwise_is_no_bug(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory") as renamed:
         file.replace(tmp_path / "folder")
     assert f"'{tmp_path}/folder' can't be used" in (machine_trouble(renamed.value) or "")
+
+
+def test_who_can_t_be_told_gets_the_exit_code() -> None:
+    """Without, Python's own failure to write ends as 1 or 120, which mean other things."""
+    said = "from veriscope.cli import main; import sys; sys.exit(main(['predict', 'gone', 'gone']))"
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run([sys.executable, "-c", said], cwd=ROOT, stderr=full, timeout=60).returncode == 2
+    closed = f'exec "{sys.executable}" -c "$1" <&- >&- 2>&-'
+    assert subprocess.run(["sh", "-c", closed, "sh", said], cwd=ROOT, timeout=60).returncode == 2
+
+
+def test_closed_streams_lead_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    open_closed_streams()
+    print("nobody reads this")
+    assert sys.stdin is not None
+    assert sys.stdin.buffer.read(10) == b""
+    sys.stdin.close(), sys.stdout.close(), sys.stderr.close()

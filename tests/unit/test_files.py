@@ -1,6 +1,7 @@
 """What is written is there whole or not at all."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,15 @@ def test_whether_a_folder_can_take_a_place_is_tried_and_leaves_nothing(tmp_path,
     monkeypatch.setattr(Path, "replace", busy)
     assert not can_be_replaced(place)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_device_or_a_pipe_keeps_its_name(tmp_path: Path) -> None:
+    """As root a file would take the place of /dev/null, for every program."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/null")
+    for name in ("pipe", "link"):
+        with pytest.raises(FileExistsError, match="it is a device or a pipe, not a file"):
+            write_text(tmp_path / name, "text")
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "link").is_char_device()
+    assert len(list(tmp_path.iterdir())) == 2

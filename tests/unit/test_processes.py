@@ -73,3 +73,26 @@ def test_settings_of_the_environment_stand() -> None:
     kept, faults = passes({"MALLOC_MMAP_THRESHOLD_": "131072"})
     assert kept == "False"
     assert faults > 50_000 or platform.libc_ver()[0] != "glibc"
+
+
+SWALLOWED = """
+import os, signal, sys
+from veriscope import cli
+from veriscope.commands import predict
+from veriscope.errors import BundleError, Terminated
+
+def damaged(_):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except Terminated:
+        raise BundleError("'bundle.json' is damaged") from None
+
+predict._run = damaged
+sys.exit(cli.main(["predict", "bundle", "picture"]))
+"""
+
+
+def test_sigterm_is_no_damaged_file_where_a_library_swallows_it() -> None:
+    """pydantic does: a signal while bundle.json was validated came out as a hash that doesn't fit its pattern."""
+    done = subprocess.run([sys.executable, "-c", SWALLOWED], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "veriscope: ended by SIGTERM\n")

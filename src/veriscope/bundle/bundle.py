@@ -119,7 +119,10 @@ def load_folder(folder: Path) -> Bundle:
     if not folder.exists():
         raise BundleError(f"there is no bundle '{folder}': no such folder. A training run leaves one at RUN/bundle.")
     if not folder.is_dir():
-        raise BundleError(f"'{folder}' is a file; a bundle is a folder with {RECORD_NAME} and {WEIGHTS_NAME}.")
+        raise BundleError(
+            f"'{folder}' is a file; a bundle is a folder with {RECORD_NAME} and {WEIGHTS_NAME}, as training leaves at "
+            "RUN/bundle. predict and serve take a file of `veriscope export`, too, NAME.onnx."
+        )
     if not (folder / RECORD_NAME).is_file():
         inside = folder / "bundle"
         hint = f"Did you mean '{inside}'?" if is_bundle(inside) else "A training run leaves one at RUN/bundle."

@@ -49,7 +49,7 @@ def model_card(record: BundleRecord, *, header: Mapping[str, object] | None = No
         "## Intended use\n\nTells real photographs from AI-generated or manipulated ones, one picture at a time: "
         f"{CLASS_MAP_TEXT}. Made for research, triage and the study of detectors.\n\n"
         "    veriscope predict THIS_FOLDER PICTURE_OR_FOLDER...",
-        "## Limits\n\n" + LIMITS,
+        "## Limits\n\n" + _limits(record),
         "## Model\n\n" + markdown_table(_model_rows(record)),
         "## Training data and protocol\n\n" + markdown_table(_training_rows(record)),
         "## Evaluation on other data\n\n" + (evaluation or NOT_EVALUATED),
@@ -63,6 +63,11 @@ def model_card(record: BundleRecord, *, header: Mapping[str, object] | None = No
         "those and of the training data; veriscope's own code is MIT.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _limits(record: BundleRecord) -> str:
+    left_out = record.model.input.leaves_out
+    return f"{LIMITS}\n- {left_out}" if left_out else LIMITS
 
 
 def _header(record: BundleRecord) -> dict[str, object]:

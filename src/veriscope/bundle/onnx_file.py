@@ -29,6 +29,7 @@ _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATT
 _TENSOR_EXTERNAL, _TENSOR_LOCATION = 13, 14
 
 _BYTES = 2  # wire type of text, bytes and messages
+_LARGEST_TAG = 2**32 - 1  # a field's number and wire type
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,8 @@ def _fields(message: bytes | memoryview, *, numbers: bool = False) -> Iterator[t
         if count > _MAX_FIELDS:
             raise ValueError(f"holds more than {_MAX_FIELDS:,} parts")
         tag, at = _varint(data, at, limit=5)
+        if tag > _LARGEST_TAG:  # protobuf's readers drop what is above: they would see another field than this one
+            raise ValueError("is no ONNX file")
         kind = tag & 7
         start = at
         if kind == 0:

@@ -1,14 +1,40 @@
 """What arguments of the command line may be."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from veriscope.errors import nearest
 
 if TYPE_CHECKING:
     # "_SubParsersAction" is argparse's own name for what add_subparsers returns.
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
     Commands = object
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong, the nearest right word, and where the rest stands, in two lines; exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with the message. The usage of a command with thirty options would bury it."""
+        self.exit(2, f"{self.prog}: error: {message}\n  {self.prog} --help lists what it takes.\n")
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:  # type: ignore[override]
+        """Refuse what is unknown here, where the command that it was said to is known."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(self._about(unknown, settable=hasattr(found, "set")))
+        return found, unknown
+
+    def _about(self, unknown: list[str], *, settable: bool) -> str:
+        option = unknown[0].partition("=")[0]
+        if option.startswith("-"):
+            near = nearest(option, self._option_string_actions)
+            return f"there is no {option}.{' ' + near if near.startswith('Did') else ''}"
+        hint = "; KEY=VALUE stands behind --set" if settable and "=" in unknown[0] else ""
+        return f"unrecognized arguments: {' '.join(unknown)}{hint}"
 
 
 def add_faces(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,12 @@ def add(commands: Commands) -> None:
         "for real, and a page of all: DIR/explain.html. It says what a heat map can't tell; docs/explain.md says more.",
         epilog="Exit code: 0 every picture explained; 1 some files without a verdict; 2 bad arguments, bundle or path.",
     )
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that a training run left at RUN/bundle")
+    parser.add_argument(
+        "bundle",
+        type=Path,
+        metavar="BUNDLE",
+        help="folder that a training run left at RUN/bundle, or a file of `veriscope export` (with --method occlusion)",
+    )
     parser.add_argument(
         "paths", type=Path, nargs="+", metavar="PATH", help="image files, folders, patterns, or -: as veriscope predict"
     )

@@ -65,6 +65,13 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         help="exit code 3 where a picture got this verdict; may stand twice",
     )
 
+    parser.add_argument(
+        "--heat-maps",
+        type=Path,
+        metavar="DIR",
+        help="write a heat map of each picture, too: what speaks for its class (a page of them: veriscope explain)",
+    )
+
 
 def add_terms(parser: argparse.ArgumentParser) -> None:
     """Add what turns scores into verdicts."""

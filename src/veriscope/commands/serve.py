@@ -19,7 +19,12 @@ def add(commands: Commands) -> None:
         epilog="A token that clients must send is read from --token-file or the environment's VERISCOPE_TOKEN. SIGTERM "
         "ends the server when what is in flight is done.",
     )
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that a training run left at RUN/bundle")
+    parser.add_argument(
+        "bundle",
+        type=Path,
+        metavar="BUNDLE",
+        help="folder that a training run left at RUN/bundle, or a file of `veriscope export`",
+    )
     _add_access(parser)
     _add_limits(parser)
     _add_terms(parser)

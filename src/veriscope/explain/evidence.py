@@ -32,6 +32,11 @@ class Evidence(NamedTuple):
         return self.heat + self.rest[:, None, None]
 
 
+CAVEAT = (
+    "Colour marks what moved this detector. It doesn't show where a picture was changed, and a wrong verdict has a map "
+    "as good-looking as a right one."
+)
+
 MethodName = Literal["grad_cam", "occlusion"]
 # A method: uint8 pictures (B, 3, H, W), fitted to the network's input, to their evidence.
 Method = Callable[[Pixels], Evidence]

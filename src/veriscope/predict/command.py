@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -15,16 +15,20 @@ from veriscope.bundle.bundle import load_bundle
 from veriscope.bundle.scorer import InMemory, Scorer
 from veriscope.data.decode import MAX_BYTES
 from veriscope.errors import DataError
+from veriscope.explain.evidence import CAVEAT
 from veriscope.predict.face_text import faces_footer
 from veriscope.predict.faces import FaceCutter, face_cutter, judge_faces
-from veriscope.predict.inputs import STDIN, Inputs, read_list
+from veriscope.predict.inputs import MAX_LIST_BYTES, STDIN, Inputs, read_list
 from veriscope.predict.judge import Judge
 from veriscope.predict.output import NO_VERDICT, Format, csv_header, open_output, show_verdict, write_verdicts
 from veriscope.predict.unfinished import FORMS, unfinished
 from veriscope.predict.video import judge_paths
 from veriscope.predict.video_work import VideoWork, suffixes
 from veriscope.progress import say, tracked
-from veriscope.types import Verdict
+from veriscope.types import Verdict, VideoVerdict
+
+if TYPE_CHECKING:
+    from veriscope.predict.heat_maps import HeatMaps
 
 SUFFIX_FORMATS: dict[str, Format] = {
     ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".txt": "lines", ".tsv": "lines",
@@ -40,6 +44,7 @@ class _Work:
     judge: Judge
     videos: VideoWork
     cutter: FaceCutter | None
+    heat: "HeatMaps | None"
 
     def facts(self) -> dict[str, Any]:
         """Return what decides the verdicts, as plain values for JSON."""
@@ -50,6 +55,8 @@ class _Work:
         video = partial(self.videos.verdict, scorer=self.scorer)
         for verdict in judge_paths(paths, pictures=self._pictures, video=video):
             counts[verdict.label or NO_VERDICT] += 1
+            if self.heat is not None and not isinstance(verdict, VideoVerdict):
+                self.heat.write(Path(verdict.path), verdict)
             yield verdict
 
     def _pictures(self, paths: Iterable[Path]) -> Iterator[Verdict]:
@@ -86,7 +93,8 @@ def run_predict(arguments: argparse.Namespace) -> int:
         num_workers=arguments.workers,
         calibration=judge.terms.calibration,
     )
-    work = _Work(scorer, judge, videos, cutter)
+    heat = _heat_maps(arguments, scorer, judge, cutter)
+    work = _Work(scorer, judge, videos, cutter, heat)
     counts = _write(arguments, work, inputs, form=form)
     console = Console(stderr=True)
     said = [f"{_total(counts, judge)}. {judge.footer()}"]
@@ -95,6 +103,8 @@ def run_predict(arguments: argparse.Namespace) -> int:
     if cutter is not None:
         said.append(faces_footer(cutter))
     said.extend(videos.said())
+    if heat is not None:
+        said.append(f"Heat maps ({heat.method}) of what speaks for each picture's class: {heat.folder}. {CAVEAT}")
     for text in said:
         console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
     if arguments.output is not None:
@@ -130,6 +140,18 @@ def _write(arguments: argparse.Namespace, work: _Work, inputs: Inputs, *, form: 
     return counts
 
 
+def _heat_maps(
+    arguments: argparse.Namespace, scorer: Scorer, judge: Judge, cutter: FaceCutter | None
+) -> "HeatMaps | None":
+    if arguments.heat_maps is None:
+        return None
+    if STDIN in arguments.paths and not arguments.from_lists:
+        raise DataError("--heat-maps reads each picture a second time, which standard input can't: name the file.")
+    from veriscope.predict.heat_maps import HeatMaps  # late: a page's templates are not needed for verdicts
+
+    return HeatMaps(arguments.heat_maps, scorer=scorer, judge=judge, cutter=cutter)
+
+
 def _from_stdin() -> InMemory:
     """Return the picture that standard input holds."""
     return InMemory(STDIN, sys.stdin.buffer.read(MAX_BYTES + 1))
@@ -144,7 +166,7 @@ def _inputs(arguments: argparse.Namespace) -> Inputs:
     """
     if not arguments.from_lists:
         return Inputs(arguments.paths, suffixes=suffixes())
-    lists = [(path, sys.stdin.buffer.read() if path == STDIN else None) for path in arguments.paths]
+    lists = [(path, sys.stdin.buffer.read(MAX_LIST_BYTES + 1) if path == STDIN else None) for path in arguments.paths]
     return Inputs([named for path, stdin in lists for named in read_list(path, stdin=stdin)], suffixes=suffixes())
 
 

@@ -24,10 +24,12 @@ from veriscope.predict.face_text import faces_footer
 from veriscope.predict.faces import FaceCutter, face_cutter, part_of, surroundings
 from veriscope.predict.inputs import STDIN, Inputs
 from veriscope.predict.judge import Judge
+from veriscope.predict.video import is_video
 from veriscope.progress import say, tracked
 from veriscope.types import Calibration, ClassName, Region, Verdict
 
 PAGE_NAME = "explain.html"
+A_VIDEO = "a video: explain takes pictures; predict --timeline DIR shows a video's frames"
 _MAX_NAME_BYTES = 200  # of 255 that file systems take, for the ending and a temporary name
 
 
@@ -109,7 +111,8 @@ def explain_paths(
         try:
             image_HWC = decode_image(sys.stdin.buffer.read(MAX_BYTES + 1) if path == STDIN else path)
         except DecodeError as error:
-            yield Explained(judge.verdict(Scored(path=path, logit=None, score=None, error=error.reason)), None)
+            reason = A_VIDEO if is_video(path) else error.reason
+            yield Explained(judge.verdict(Scored(path=path, logit=None, score=None, error=reason)), None)
             continue
         verdict, region = judge_with_place(scorer, path, image_HWC, judge=judge, cutter=cutter)
         if verdict.score is None:
@@ -137,6 +140,11 @@ def judge_with_place(
     answers = list(scorer.score_pixels((path, part) for part in cutter.parts(image_HWC, cut)))
     verdict = cutter.verdict(path, cut, answers, judge=judge)
     return verdict, None if verdict.decides is None else verdict.faces[verdict.decides].region
+
+
+def explains_by(scorer: Scorer) -> MethodName:
+    """Return the method for the scorer's network: Grad-CAM where it is torch's, else occlusion."""
+    return "grad_cam" if hasattr(scorer.network, "detector") else "occlusion"
 
 
 def find_method(name: MethodName, scorer: Scorer) -> Method:

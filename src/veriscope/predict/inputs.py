@@ -14,6 +14,7 @@ from veriscope.errors import DataError, printable
 STDIN = Path("-")
 MAX_LIST_BYTES = 1 << 30  # of a list: ten million names; more is no list of files
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/{1,2}[^/]")  # pathlib makes one slash of two
+_ADDRESS_SLASHES = re.compile(r":/{1,2}")
 
 
 class Inputs:
@@ -98,16 +99,22 @@ def read_list(file: Path, *, stdin: bytes | None = None) -> list[Path]:
 
     """
     try:
-        if stdin is None and file.stat().st_size > MAX_LIST_BYTES:
-            raise DataError(f"list '{file}' is larger than {MAX_LIST_BYTES >> 20} MiB; split it.")
-        text = file.read_bytes() if stdin is None else stdin
+        text = _read(file) if stdin is None else stdin
     except OSError as error:
         raise DataError(f"list '{file}' can't be read: {error.strerror or error}.") from error
+    if len(text) > MAX_LIST_BYTES:
+        raise DataError(f"list '{file}' is larger than {MAX_LIST_BYTES >> 20} MiB; split it.")
     parts = text.split(b"\0") if b"\0" in text else text.splitlines()
     found = [Path(os.fsdecode(part)) for part in parts if part.strip()]
     if not found:
         raise DataError(f"list '{file}' names no file; expected one path a line.")
     return found
+
+
+def _read(file: Path) -> bytes:
+    """Return what a list holds, as far as a list may go: a pipe doesn't tell its size, and a device has no end."""
+    with file.open("rb") as stream:
+        return stream.read(MAX_LIST_BYTES + 1)
 
 
 def _expanded(path: Path) -> list[Path]:
@@ -121,8 +128,9 @@ def _expanded(path: Path) -> list[Path]:
     if path == STDIN or _is_there(path):
         return [path]
     if _ADDRESS.match(text):
+        address = _ADDRESS_SLASHES.sub("://", text, count=1)
         raise DataError(
-            f"'{text}' is an address: veriscope fetches nothing from the network. Fetch it yourself: "
+            f"'{address}' is an address: veriscope fetches nothing from the network. Fetch it yourself: "
             "curl --location ADDRESS | veriscope predict BUNDLE -"
         )
     if not glob.has_magic(text):

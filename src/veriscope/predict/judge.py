@@ -91,7 +91,8 @@ class Judge:
                 f"Scores are corrected to a share of fakes of {rate:.4g}, as you stated; the calibration's data held "
                 f"{own:.4g}."
             )
-        return printable(" ".join([*lines, *self.bundle.notices]))
+        lines.append(self.bundle.record.model.input.leaves_out)
+        return printable(" ".join(line for line in (*lines, *self.bundle.notices) if line))
 
     def _about_unsure(self) -> list[str]:
         band, terms, ood = self.band, self.terms, self.bundle.record.ood

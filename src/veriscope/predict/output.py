@@ -1,8 +1,10 @@
 """Verdicts as a table for people, as lines for pipes, as JSON, as JSON lines and as CSV."""
 
 import csv
+import errno
 import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -51,8 +53,9 @@ def _figure(verdict: Verdict) -> str:
 
 
 def _line(verdict: Verdict) -> str:
-    told = f"\t{_told(verdict)}" if _told(verdict) else ""
-    return f"{_word(verdict)}\t{_figure(verdict)}\t{printable(verdict.path)}{told}\n"
+    told = "; ".join(text for text in (printable(verdict.unsure_because or ""), _told(verdict)) if text)
+    cells = (_word(verdict), _figure(verdict), printable(verdict.path), *([told] if told else []))
+    return "\t".join(cells) + "\n"
 
 
 def _told(verdict: Verdict) -> str:
@@ -168,6 +171,8 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
         sys.stdout.flush()
         return
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         with whole_or_not_at_all(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
             yield stream
     except OSError as error:

@@ -1,5 +1,6 @@
 """Verdicts that are written down as they come, so that a judging of many files goes on where it was ended."""
 
+import errno
 import fcntl
 import json
 import os
@@ -13,7 +14,7 @@ from typing import IO, Any, NamedTuple, TextIO
 from rich.console import Console
 
 from veriscope.errors import DataError
-from veriscope.files import write_text
+from veriscope.files import refuse_special, write_text
 from veriscope.predict.output import Format, csv_header, path_cell, read_row
 from veriscope.progress import say
 
@@ -53,6 +54,9 @@ def unfinished(
     decided = {**facts, "form": form}
     decided.pop("bundle")  # where it lies decides nothing
     try:
+        refuse_special(output)
+        if output.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         with part.open("a+b") as rows:
             _lock(rows, part)
             begun = rows.tell() > 0

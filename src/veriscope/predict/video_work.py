@@ -1,8 +1,6 @@
 """The videos of `veriscope predict`: what its options say of them, their verdicts and their timelines."""
 
 import argparse
-import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ from veriscope.bundle.scorer import Scorer
 from veriscope.data.decode import IMAGE_SUFFIXES
 from veriscope.data.video import NEEDS, VIDEO_SUFFIXES, can_read_videos
 from veriscope.errors import DataError
+from veriscope.files import named_apart
 from veriscope.predict.faces import FaceCutter
 from veriscope.predict.inputs import Inputs
 from veriscope.predict.judge import Judge
@@ -74,7 +73,7 @@ class VideoWork:
             scorer, path, judge=self.judge, rules=self.rules, cutter=self.cutter, thumbnails=thumbnails
         )
         if self.folder is not None and verdict.judged:
-            file = timeline_path(self.folder, path)
+            file = named_apart(self.folder, path, ending=".png")
             try:
                 write_timeline(file, verdict, judge=self.judge, thumbnails=thumbnails)
             except OSError as error:
@@ -88,9 +87,3 @@ class VideoWork:
             return [video_footer(every_s=self.rules.every_s, max_frames=self.rules.max_frames), *written]
         passed = not can_read_videos() and any(suffix in VIDEO_SUFFIXES for suffix in self._passed)
         return [NEEDS[0].upper() + NEEDS[1:]] if passed else []
-
-
-def timeline_path(folder: Path, video: Path) -> Path:
-    """Return where a video's timeline goes: its name, and a hash of its path, as two folders may hold one name."""
-    short = hashlib.sha256(os.fsencode(video.absolute())).hexdigest()[:8]
-    return folder / f"{video.name[:200]}-{short}.png"

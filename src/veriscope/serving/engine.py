@@ -296,12 +296,13 @@ class Engine:
             if self._ended:
                 return None
             jobs: list[_Job] = []
-            # Of a picture with many faces each counts: nobody waits for the faces of fifteen others.
-            while self._queue and sum(len(job.prepared) for job in jobs) < self.limits.batch_size:
+            num_parts = 0  # a picture with many faces is many
+            while self._queue and num_parts < self.limits.batch_size:
                 first = self._queue[0]
                 if isinstance(first, _Call):
                     return jobs or self._queue.popleft()  # type: ignore[return-value]
                 jobs.append(first)
+                num_parts += len(first.prepared)
                 self._queue.popleft()
         wanted = [job for job in jobs if not job.dropped]
         for job in jobs:
@@ -319,7 +320,7 @@ class Engine:
             log.exception("the network failed")
             outcomes = [internal() for _ in jobs]
         self.metrics.network_s.observe(time.monotonic() - began)
-        self.metrics.batch_size.observe(len(jobs))
+        self.metrics.batch_size.observe(sum(len(job.prepared) for job in jobs))
         for job, outcome in zip(jobs, outcomes, strict=True):
             self._from_thread(self._settle, job, outcome)
 

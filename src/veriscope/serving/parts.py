@@ -12,9 +12,9 @@ from veriscope.bundle.scorer import Scorer
 from veriscope.data.decode import decode_image
 from veriscope.data.video import can_read_videos
 from veriscope.errors import DecodeError
-from veriscope.explain.evidence import Evidence, Method, MethodName
+from veriscope.explain.evidence import CAVEAT, Evidence, Method, MethodName
 from veriscope.explain.picture import explain_picture
-from veriscope.predict.explain import find_method, judge_with_place, logit_unit
+from veriscope.predict.explain import explains_by, find_method, judge_with_place, logit_unit
 from veriscope.predict.faces import FaceCutter
 from veriscope.predict.judge import Judge
 from veriscope.predict.video import VideoRules, judge_video
@@ -22,11 +22,6 @@ from veriscope.serving.engine import Engine
 from veriscope.serving.schemas import Capabilities, FileError, HeatMap
 from veriscope.serving.sniff import file_error, no_picture
 from veriscope.types import ClassName, VideoVerdict
-
-CAVEAT = (
-    "Colour marks what moved this detector. It doesn't show where a picture was changed, and a wrong verdict has a map "
-    "as good-looking as a right one."
-)
 
 
 def capabilities(cutter: FaceCutter | None = None) -> Capabilities:
@@ -92,6 +87,7 @@ def _explain(engine: Engine, data: bytes, judge: Judge, network: Network) -> Hea
         target=target,
         sentence=found.sentence + ("" if found.saw_all else " The dark part was not shown to the network."),
         is_weak=found.is_weak,
+        saw_all=found.saw_all,
         png=base64.b64encode(found.overlay_png).decode(),
         width_px=width,
         height_px=height,
@@ -101,7 +97,7 @@ def _explain(engine: Engine, data: bytes, judge: Judge, network: Network) -> Hea
 
 def _method(engine: Engine, scorer: Scorer) -> tuple[MethodName, Method]:
     """Return Grad-CAM, done by the network's thread, where the network is torch's; else occlusion, pass by pass."""
-    if not hasattr(engine.scorer.network, "detector"):
+    if explains_by(engine.scorer) == "occlusion":
         return "occlusion", find_method("occlusion", scorer)
     grad_cam: Callable[[Any], Evidence] = find_method("grad_cam", engine.scorer)
     return "grad_cam", lambda image_BCHW: engine.on_network(lambda: grad_cam(image_BCHW))

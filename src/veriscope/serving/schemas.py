@@ -198,6 +198,7 @@ class HeatMap(Answer):
     target: ClassName = Field(description="evidence for which class; that of the score, seen from the threshold")
     sentence: str = Field(description="how strong it is, in words and logits")
     is_weak: bool = Field(description="no place comes near to full colour: what colour there is is no finding")
+    saw_all: bool = Field(description="false: the detector is shown a part of the picture; the rest is dark")
     png: str = Field(description="the upright picture in grey with colour where something speaks for it; PNG, base64")
     width_px: int = Field(description="of the PNG; it has the proportions of the picture")
     height_px: int
@@ -251,6 +252,10 @@ class Model(Answer):
     veriscope_version: str
     class_map: dict[str, int]
     input_size_px: int
+    sees_px: int | None = Field(
+        description="of whatever is larger the central square of so many pixels a side is judged, and nothing else; "
+        "null: the whole is"
+    )
     num_parameters: int
     num_members: int = Field(description="networks whose logits are averaged; 1: a single one")
     trained_on: str

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from veriscope.data.decode import FORMATS
 from veriscope.errors import DecodeError
 from veriscope.serving.schemas import FileError
 
@@ -26,6 +27,7 @@ _NAMED = {
     b"\xff\x0a": "a JPEG XL picture",
     b"\0\0\0\x0cjP  ": "a JPEG 2000 picture",
 }
+_READS = ", ".join(name for name in FORMATS if name != "MPO")
 _TEXT = (b"<svg", b"<?xml", b"<!doctype", b"<html")
 
 
@@ -62,13 +64,15 @@ def no_picture(data: bytes) -> FileError | None:
     if kind == "picture":
         return None
     return FileError(
-        code="no_picture", message=f"This is no picture that the server reads: it is {words or 'a video'}."
+        code="no_picture",
+        message=f"This is no picture that the server reads: it is {words or 'a video'}. It reads {_READS}.",
     )
 
 
 def file_error(error: DecodeError) -> FileError:
     """Return what a decoder says as an answer's error."""
-    message = f"This file can't be read: {error.reason}."
+    reason = "it is cut off; fetch or copy it again" if error.reason == "truncated" else error.reason
+    message = f"This file can't be read: {reason}."
     return FileError(code="too_large" if error.reason.startswith("too large") else "unreadable", message=message)
 
 

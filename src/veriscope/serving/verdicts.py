@@ -158,6 +158,7 @@ def describe(
         veriscope_version=__version__,
         class_map=record.class_map,
         input_size_px=record.model.input.size_px,
+        sees_px=record.model.input.size_px if record.model.input.fit == "crop" else None,
         num_parameters=record.num_parameters,
         num_members=record.num_members,
         trained_on=record.training.data_name,

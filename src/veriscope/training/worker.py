@@ -14,7 +14,7 @@ from veriscope.errors import (
     VeriscopeError,
 )
 from veriscope.files import write_text
-from veriscope.processes import close_on_sigterm, end_with_parent, terminated
+from veriscope.processes import close_on_sigterm, end_with_parent, keep_freed_memory, terminated
 from veriscope.run_folder import RunFolder, naming_the_way_on
 from veriscope.training.data import load_data
 from veriscope.training.fit import run_training
@@ -32,6 +32,7 @@ def _meeting_place() -> str:
 def main() -> int:
     """Train this rank's share; return the exit code."""
     end_with_parent()
+    keep_freed_memory()
     close_on_sigterm()
     folder = RunFolder(Path(sys.argv[1]))
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
@@ -240,6 +241,32 @@ def test_what_could_reach_beyond_the_file_is_not_run(folder: Bundle, tmp_path: P
     with pytest.raises(BundleError, match=said) as caught:
         load_bundle(sealed_with(folder, hostile(kind), tmp_path / "x.onnx"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_field_s_number_hides_nothing_above_32_bits(folder: Bundle, tmp_path: Path) -> None:
+    """ONNX Runtime drops the 33rd bit: a field that is unknown with it is the name of a file without."""
+    model = external(tiny_graph(), "weights.bin")
+    weight = model.graph.initializer[0]
+    plain, bit_33 = weight.external_data[0].SerializeToString(), 1 << 32
+    weight.ClearField("external_data")
+    weight.ClearField("data_location")
+
+    def varint(value: int) -> bytes:
+        return bytes([value & 0x7F | 0x80]) + varint(value >> 7) if value >= 0x80 else bytes([value])
+
+    hidden = weight.SerializeToString()
+    hidden += varint(13 << 3 | 2 | bit_33) + varint(len(plain)) + plain + varint(14 << 3 | bit_33) + b"\1"
+    del model.graph.initializer[0]
+    graph = model.graph.SerializeToString() + varint(5 << 3 | 2) + varint(len(hidden)) + hidden
+    model.ClearField("graph")
+    content = model.SerializeToString() + varint(7 << 3 | 2) + varint(len(graph)) + graph
+    with pytest.raises(Exception, match="from external tensors"):  # it sees the file
+        onnxruntime.InferenceSession(content)
+
+    file = tmp_path / "x.onnx"
+    file.write_bytes(sealed(content, entries(folder)))
+    with pytest.raises(BundleError, match="is no ONNX file; it is not as veriscope exports, and is not run"):
+        load_bundle(file)
 
 
 def renamed(model: onnx.ModelProto) -> onnx.ModelProto:

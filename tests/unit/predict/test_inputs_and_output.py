@@ -3,18 +3,22 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
 from tests.helpers.bundles import tiny_bundle
 
+from veriscope.bundle.model_card import model_card
 from veriscope.bundle.scorer import Scored
 from veriscope.errors import DataError
 from veriscope.files import safe_cell
+from veriscope.predict import inputs
 from veriscope.predict.inputs import Inputs, read_list
 from veriscope.predict.judge import Judge, to_verdict
 from veriscope.predict.output import csv_header, open_output, printable, write_verdicts
-from veriscope.types import Threshold, Verdict
+from veriscope.predict.unfinished import unfinished
+from veriscope.types import FrameVerdict, Stretch, Threshold, Verdict, VideoVerdict
 
 THRESHOLD = Threshold(value=0.4, rule="best balanced accuracy", chosen_on="val")
 VERDICTS = [
@@ -124,6 +128,44 @@ def test_names_cannot_drive_a_terminal() -> None:
     assert printable("Grüße 写真.png") == "Grüße 写真.png"
 
 
+def test_a_line_says_why_it_is_unsure() -> None:
+    strange = to_verdict(Scored(Path("x.png"), -3.0, 0.05, ood=0.995), threshold=THRESHOLD, strange_from=0.99)
+    frames = tuple(FrameVerdict(time_s=t / 2, label="fake", score=0.9, logit=3.0) for t in range(3))
+    part = Stretch(start_s=0.0, end_s=1.5, num_frames=3)
+    video = VideoVerdict(
+        path="c.mp4",
+        label="unsure",
+        score=0.1,
+        logit=-3.0,
+        threshold=0.4,
+        unsure_because="looks fake from 0:00.0 to 0:01.5",
+        length_s=9.0,
+        start_s=0.0,
+        end_s=9.0,
+        frames=frames,
+        num_asked=3,
+        num_damaged=0,
+        suspicious=(part,),
+        notes=(),
+    )
+    stream = io.StringIO()
+    write_verdicts([*VERDICTS, strange, video], stream, form="lines", facts={})
+    lines = [line.split("\t") for line in stream.getvalue().splitlines()]
+    assert [len(cells) for cells in lines] == [3, 3, 3, 4, 4]
+    assert lines[3][3] == "unlike anything it was trained with (stranger than 99 % of its validation pictures)"
+    assert lines[4][3] == "looks fake from 0:00.0 to 0:01.5; 3 of 3 frames look fake"
+
+
+def test_a_detector_that_is_shown_a_part_says_so(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "b")
+    assert "central" not in Judge.of(bundle).footer()
+    assert "central" not in model_card(bundle.record)
+    cropping = tiny_bundle(tmp_path / "c", fit="crop")
+    seen = "Of whatever is larger it looks at the central 32 x 32 pixels alone."
+    assert seen in Judge.of(cropping).footer()
+    assert f"- {seen}" in model_card(cropping.record)
+
+
 def test_the_footer_says_what_the_verdicts_mean(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "b")
     line = Judge.of(bundle).footer()
@@ -150,3 +192,27 @@ def test_an_output_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
     with pytest.raises(DataError, match="can't be written"), open_output(tmp_path / "no" / "out.csv") as stream:
         pass
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_an_output_that_is_no_file_is_refused_before_anything_is_judged(tmp_path: Path, form: str) -> None:
+    os.mkfifo(tmp_path / f"pipe.{form}")
+    (tmp_path / f"folder.{form}").mkdir()
+    before = sorted(tmp_path.iterdir())
+    for name, said in (("pipe", "it is a device or a pipe, not a file"), ("folder", "Is a directory")):
+        path = tmp_path / f"{name}.{form}"
+        output = unfinished(path, [], form="csv", facts={"bundle": "b"}, resume=False)
+        with (
+            pytest.raises(DataError, match=f"'{path}' can't be written: {said}"),
+            output if form == "csv" else open_output(path),
+        ):
+            raise AssertionError("something would be judged")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_list_without_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "MAX_LIST_BYTES", 1 << 20)
+    with pytest.raises(DataError, match="list '/dev/zero' is larger than 1 MiB; split it"):
+        read_list(Path("/dev/zero"))
+    with pytest.raises(DataError, match="list '-' is larger than 1 MiB"):
+        read_list(Path("-"), stdin=bytes((1 << 20) + 1))

@@ -297,7 +297,8 @@ def test_rows_of_videos_can_be_read_back(planted: tuple[bytes, Judge], scorer: S
     assert row["video"] == "6 of 40 frames look fake"
     stream = io.StringIO()
     write_verdicts([verdict], stream, form="lines", facts={})
-    assert stream.getvalue().rstrip("\n").split("\t")[2:] == ["=clip.mkv", "6 of 40 frames look fake"]
+    told = f"{verdict.unsure_because}; 6 of 40 frames look fake"
+    assert stream.getvalue().rstrip("\n").split("\t")[2:] == ["=clip.mkv", told]
     stream = io.StringIO()
     write_verdicts([verdict], stream, form="json", facts=judge.facts())
     assert json.loads(stream.getvalue())["verdicts"][0]["video"] == video

@@ -188,6 +188,7 @@ def test_the_model_says_what_verdicts_rest_on(bundle: Bundle, client: TestClient
     assert model.weights_sha256 == bundle.weights_sha256
     assert model.threshold["value"] == 0.4
     assert model.class_map == {"real": 0, "fake": 1}
+    assert model.sees_px is None, "it sees the whole"
     assert model.notices == ["Made for tests."]
     assert model.limits.max_files == SMALL.max_files
     assert "# timm" in model.card or "## Limits" in model.card

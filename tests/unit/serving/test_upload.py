@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.helpers.serving import SMALL
 
+from veriscope.errors import DecodeError
 from veriscope.serving.errors import ApiError
-from veriscope.serving.sniff import sniff
+from veriscope.serving.sniff import file_error, no_picture, sniff
 from veriscope.serving.upload import Form
 
 LIMITS = replace(SMALL, max_file_bytes=40, max_video_bytes=90, max_files=3)
@@ -48,3 +49,12 @@ def test_what_is_no_form_is_refused_or_has_no_file(body: bytes) -> None:
         form.write(body)
         form.close()
     assert refused.value.status == 400
+
+
+def test_what_a_file_is_not_is_said_with_what_would_do() -> None:
+    for content, what in ((b"hello", "something else"), (b"%PDF-1.7", "a PDF document"), (b"", "an empty file")):
+        error = no_picture(content)
+        assert error is not None
+        assert error.message.startswith(f"This is no picture that the server reads: it is {what}. It reads JPEG, PNG, ")
+    assert file_error(DecodeError("a.jpg", "truncated")).message.endswith("cut off; fetch or copy it again.")
+    assert file_error(DecodeError("a.jpg", "damaged: bad marker")).message.endswith("damaged: bad marker.")

@@ -33,13 +33,19 @@ function add(files) {
   if (taken.length < files.length) {
     trouble(`The page holds ${MOST} files at a time. Clear it, or use the command veriscope predict for more.`);
   }
-  const added = taken.map((file) => new Entry(file, { model, onRemove: remove }));
+  const added = taken.map((file) => new Entry(file, { model, onRemove: remove, onAgain: again }));
   entries = [...added, ...entries];
   byId("list").prepend(...added.map((entry) => entry.element));
   waiting.push(...added);
   byId("drop").classList.add("compact");
   byId("results").hidden = entries.length === 0;
   announce(`${count(added.length, "picture", "pictures")} added.`);
+  summarize();
+  next();
+}
+
+function again(entry) {
+  waiting.push(entry);
   summarize();
   next();
 }
@@ -75,6 +81,11 @@ function spoken(entry) {
 }
 
 function remove(entry) {
+  drop(entry);
+  showHistory(shown());
+}
+
+function drop(entry) {
   const place = waiting.indexOf(entry);
   if (place >= 0) waiting.splice(place, 1);
   entries = entries.filter((other) => other !== entry);
@@ -82,7 +93,6 @@ function remove(entry) {
   byId("results").hidden = entries.length === 0;
   byId("drop").classList.toggle("compact", entries.length > 0);
   summarize();
-  showHistory(shown());
 }
 
 function summarize() {
@@ -127,7 +137,7 @@ function setUpInputs() {
       event.preventDefault();
       add(files);
     } else if (event.target.id !== "token") {
-      announce("There is no picture on the clipboard.");
+      trouble("There is no picture on the clipboard.");
     }
   });
   let depth = 0;
@@ -150,7 +160,9 @@ function setUpInputs() {
   });
   byId("copy").addEventListener("click", copy);
   byId("clear").addEventListener("click", () => {
-    [...entries].forEach(remove);
+    [...entries].forEach(drop);
+    showHistory(shown());
+    trouble("");
     announce("Cleared.");
     byId("choose").focus();
   });
@@ -168,8 +180,13 @@ function describe() {
   const types = limits.formats.map((name) => `image/${name.toLowerCase()}`);
   byId("files").accept = [...types, ...(capabilities.video ? ["video/*"] : [])].join(",");
   byId("accepts").textContent =
-    `${limits.formats.join(", ").replace("WEBP", "WebP")}${capabilities.video ? " and video" : ""}, up to ${size(limits.max_file_bytes)} each. ` +
+    `${limits.formats.join(", ").replace("WEBP", "WebP")}, up to ${size(limits.max_file_bytes)} each` +
+    `${capabilities.video ? `; videos up to ${size(limits.max_video_bytes)}` : ""}. ` +
     "The server keeps nothing. The original file says more than a screenshot or a copy from a messenger.";
+  if (capabilities.video) {
+    byId("drop-title").textContent = "Drop pictures or videos here";
+    byId("choose").textContent = "Choose files";
+  }
   byId("seen").textContent =
     `It was trained on ${count(model.num_train, "picture", "pictures")} (${model.trained_on}). Generators and cameras ` +
     "that are not among them can pass as real, and unusual photographs can look fake to it." +

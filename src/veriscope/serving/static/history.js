@@ -6,7 +6,6 @@ import { VERDICTS, ofHundred } from "./words.js";
 const KEY = "veriscope.history";
 const MOST = 60;
 const SIDE = 112;
-let urls = [];
 
 function read() {
   try {
@@ -63,9 +62,7 @@ function toUrl(data) {
   if (typeof data !== "string" || !data.startsWith("data:image/jpeg;base64,")) return null;
   try {
     const bytes = Uint8Array.from(atob(data.slice(data.indexOf(",") + 1)), (c) => c.charCodeAt(0));
-    const url = URL.createObjectURL(new Blob([bytes], { type: "image/jpeg" }));
-    urls.push(url);
-    return url;
+    return URL.createObjectURL(new Blob([bytes], { type: "image/jpeg" }));
   } catch {
     return null;
   }
@@ -75,8 +72,6 @@ function toUrl(data) {
 export function showHistory(shown) {
   const sound = (item) => item && Object.hasOwn(VERDICTS, item.verdict) && typeof item.score === "number";
   const items = read().filter((item) => sound(item) && !shown.has(item.id));
-  urls.forEach((url) => URL.revokeObjectURL(url));
-  urls = [];
   byId("history").hidden = items.length === 0;
   byId("past").replaceChildren(
     ...items.map((item) => {
@@ -84,7 +79,7 @@ export function showHistory(shown) {
       return h(
         "li",
         { class: item.verdict },
-        url ? h("img", { src: url, alt: "" }) : h("div", { class: "blank" }),
+        url ? h("img", { src: url, alt: "", onload: () => URL.revokeObjectURL(url) }) : h("div", { class: "blank" }),
         h(
           "div",
           {},

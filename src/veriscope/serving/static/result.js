@@ -4,7 +4,7 @@ import { Problem, send } from "./api.js";
 import { h, icon } from "./dom.js";
 import { drawFaces, faceList, faceNote, trackList } from "./faces.js";
 import { scale, timeline } from "./scale.js";
-import { VERDICTS, meaning, reasons, size } from "./words.js";
+import { VERDICTS, looked, meaning, reasons, size } from "./words.js";
 
 const STATES = {
   waiting: () => "Waiting for its turn",
@@ -13,11 +13,15 @@ const STATES = {
   busy: (seconds) => `The server is busy. Trying again in ${Math.ceil(seconds)} s`,
 };
 
+// No answer, too slow an upload, busy, too slow: the same file may have a verdict a little later.
+const MAY_PASS = new Set([0, 408, 500, 502, 503, 504]);
+
 export class Entry {
-  constructor(file, { model, onRemove }) {
+  constructor(file, { model, onRemove, onAgain }) {
     this.file = file;
     this.id = `${Date.now()}-${Math.random()}`;
     this.model = model;
+    this.onAgain = onAgain;
     this.result = null;
     this.failed = false;
     this.time = null;
@@ -25,28 +29,35 @@ export class Entry {
     this.url = URL.createObjectURL(file);
     this.state = h("p", { class: "quiet" }, STATES.waiting());
     this.bar = h("progress", { max: "1", value: "0", "aria-label": `Progress of ${file.name}` });
-    this.said = h(
-      "div",
-      { class: "said" },
-      h("p", { class: "file" }, file.name),
-      this.state,
-      this.bar,
-      h(
-        "div",
-        { class: "actions" },
-        h("button", { class: "button small", type: "button", onclick: () => { this.abort.abort(); onRemove(this); } },
-          "Cancel", h("span", { class: "visually-hidden" }, ` ${file.name}`)),
-      ),
-    );
+    this.said = h("div", { class: "said" });
+    this.cancel = () => { this.abort.abort(); onRemove(this); };
+    this.wait();
     this.frame = h("div", { class: "frame" }, this.preview());
     this.stage = h("div", { class: "stage" }, this.frame);
     this.element = h("li", { class: "result arriving" }, this.stage, this.said);
   }
 
+  wait() {
+    this.failed = false;
+    this.element?.classList.remove("no-verdict");
+    this.tell("waiting");
+    this.said.replaceChildren(
+      h("p", { class: "file" }, this.file.name),
+      this.state,
+      this.bar,
+      h(
+        "div",
+        { class: "actions" },
+        h("button", { class: "button small", type: "button", onclick: this.cancel },
+          "Cancel", h("span", { class: "visually-hidden" }, ` ${this.file.name}`)),
+      ),
+    );
+  }
+
   preview() {
     const video = this.file.type.startsWith("video/");
     const shown = video
-      ? h("video", { src: this.url, muted: true, preload: "metadata", controls: true })
+      ? h("video", { src: `${this.url}#t=0.1`, muted: true, preload: "metadata", controls: true })
       : h("img", { src: this.url, alt: "" });
     shown.addEventListener("error", () => shown.replaceWith(h("p", { class: "no-preview" }, "No preview")));
     return shown;
@@ -75,7 +86,7 @@ export class Entry {
     } catch (error) {
       if (error.name === "AbortError") throw error;
       this.failed = true;
-      this.showError(error instanceof Problem ? error.message : "Something went wrong on this page.");
+      this.showError(error instanceof Problem ? error.message : "Something went wrong on this page.", MAY_PASS.has(error.status));
       if (!(error instanceof Problem)) console.error(error);
     }
   }
@@ -99,6 +110,7 @@ export class Entry {
       result.faces ? faceList(result.faces) : "",
       // A score that means little is not explained as a probability.
       result.reasons.includes("unlike_training") ? "" : h("p", { class: "quiet small" }, meaning(result, model)),
+      looked(result, model) ? h("p", { class: "small looked" }, looked(result, model)) : "",
       result.video ? timeline(result.video, model) : "",
       result.video ? trackList(this.frame, result.video) : "",
       h("div", { class: "actions" }, model.capabilities.explain && !result.video ? this.heatButton() : ""),
@@ -106,13 +118,23 @@ export class Entry {
     ].filter(Boolean));
   }
 
-  showError(message) {
+  showError(message, again = false) {
     this.element.classList.add("no-verdict");
     this.said.replaceChildren(
       h("p", { class: "file" }, this.file.name),
       h("h3", { class: "verdict" }, icon("error"), "No verdict"),
       h("div", { class: "why" }, h("p", {}, message)),
+      again
+        ? h("div", { class: "actions" }, h("button", { class: "button small", type: "button", onclick: () => this.retry() },
+          "Try again", h("span", { class: "visually-hidden" }, ` ${this.file.name}`)))
+        : "",
     );
+  }
+
+  retry() {
+    this.wait();
+    this.said.querySelector("button").focus();
+    this.onAgain(this);
   }
 
   details() {
@@ -165,7 +187,7 @@ export class Entry {
     this.frame.append(layer);
     this.stage.append(
       h("label", { class: "strength" }, "Strength of the heat map", slider),
-      h("p", { class: "no-preview" }, `In colour: what speaks for ${heat.target}. ${heat.is_weak ? "It is little: take the colour for no finding. " : ""}${this.result.faces?.found.length ? "Dark: not shown to the detector, which looked at the face that decides. " : ""}${heat.caveat}`),
+      h("p", { class: "no-preview" }, `In colour: what speaks for ${heat.target}. ${heat.is_weak ? "It is little: take the colour for no finding. " : ""}${heat.saw_all ? "" : this.result.faces?.found.length ? "The dark part was not looked at: the map is of the face that decides. " : "The dark part was not looked at. "}${heat.caveat}`),
     );
     slider.focus();
   }

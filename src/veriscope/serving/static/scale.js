@@ -1,7 +1,7 @@
 // A score on a line from real to fake, with the threshold and the band in which the detector can't tell.
 
 import { h, s } from "./dom.js";
-import { describeScale, ofHundred } from "./words.js";
+import { clock, describeScale, ofHundred } from "./words.js";
 
 const percent = (share) => `${(100 * share).toFixed(2)}%`;
 
@@ -56,7 +56,7 @@ export function timeline(video, model) {
     s("polyline", { class: "line", points: line }),
     s("text", { x: 0, y: y(1) + 8 }, "fake"),
     s("text", { x: 0, y: y(0) }, "real"),
-    s("text", { x: left, y: height - 4 }, "0 s"),
-    s("text", { x: width - 8, y: height - 4, "text-anchor": "end" }, `${end.toFixed(1)} s`),
+    s("text", { x: left, y: height - 4 }, clock(0)),
+    s("text", { x: width - 8, y: height - 4, "text-anchor": "end" }, clock(end)),
   );
 }

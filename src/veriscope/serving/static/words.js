@@ -34,6 +34,22 @@ export function meaning(result, model) {
   return `Of pictures like those it was checked on, ${few} in 100 with such a score are fakes${rate}.`;
 }
 
+// Of a large photograph a detector may see a small part; a verdict on the whole would claim too much.
+export function looked(result, model) {
+  const [side, picture] = [model.sees_px, result.picture];
+  if (side === null) return "";
+  const faces = result.faces?.found ?? result.video?.faces ?? [];
+  if (faces.length) {
+    const { width, height } = faces[(result.faces ?? result.video).decides ?? 0];
+    if (width <= side && height <= side) return "";
+    return `Of the face it looked at the middle alone: ${Math.min(side, width)} × ${Math.min(side, height)} of ${width} × ${height} pixels.`;
+  }
+  if (!picture) return `Of each frame it looked at the central ${side} × ${side} pixels, or at the whole where that is smaller.`;
+  const [width, height] = [picture.width_px, picture.height_px];
+  if (width <= side && height <= side) return "";
+  return `It looked at the middle alone: ${Math.min(side, width)} × ${Math.min(side, height)} of ${width} × ${height} pixels. The rest was not checked.`;
+}
+
 export function reasons(result, model) {
   const said = [];
   if (result.reasons.includes("near_threshold") && model.unsure) {
@@ -47,7 +63,7 @@ export function reasons(result, model) {
     said.push(`Most of the video decides its score, but a part of it looks fake: ${parts.slice(0, 5).join(", ")}.`);
   }
   if (result.reasons.includes("unlike_training")) {
-    said.push("The picture is unlike those it was trained and checked on, so its score means little here.");
+    said.push(`The ${result.video ? "video" : "picture"} is unlike those it was trained and checked on, so its score means little here.`);
   }
   return said;
 }
@@ -85,6 +101,7 @@ export function asText(entry, model) {
   });
   if (result.faces?.note) lines.push(`  faces: ${result.faces.note}`);
   if (result.unsure_because) lines.push(`  because: ${result.unsure_because}`);
+  if (result.score !== null && looked(result, model)) lines.push(`  ${looked(result, model)}`);
   if (result.sha256) lines.push(`  file: SHA-256 ${result.sha256}`);
   lines.push(`  detector: ${model.name}, weights ${model.weights_sha256.slice(0, 12)}; ${time.toISOString()}`);
   return lines.join("\n");
