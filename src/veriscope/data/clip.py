@@ -43,6 +43,8 @@ READ_BYTES = 1 << 18  # FFmpeg's own 32 KiB are eight times the calls into Pytho
 MAX_STREAMS = 100
 ASPECT_LIMIT = 4.0  # pixels longer or wider than this are a damaged header: taken as square
 
+CLOCK_BACK_S = 0.5  # more than muxers' rounding
+
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED, AVCOL_SPC_BT709, and the curves of HDR (ITU-T H.273, tables 3 and 4)
 _BT709 = 1
 _HDR = (16, 18)
@@ -99,6 +101,7 @@ class Clip:
         self.name = name
         self.max_pixels = max_pixels
         self.num_failed_packets = 0
+        self.starts_again = False
         self.is_interlaced = False
         self.is_hdr = False
         with as_decode_errors(name):
@@ -254,12 +257,20 @@ class Clip:
             )
 
     def _packets(self) -> Iterator[Any]:
-        """Yield packets to the end, the last one empty (it flushes the decoder), also where the file breaks off."""
+        """Yield packets to the end, the last one empty (it flushes the decoder), also where the file breaks off.
+
+        `starts_again` is True once the clock went back in it: the time of decoding, which else only rises.
+        """
         packets = self._container.demux(self._stream)
+        last_s = -math.inf
         with closing(packets):  # type: ignore[type-var]  # a generator, typed as an iterator
             while True:
                 try:
-                    yield next(packets)
+                    packet = next(packets)
+                    if packet.dts is not None:
+                        self.starts_again |= packet.dts * self._tick_s < last_s - CLOCK_BACK_S
+                        last_s = packet.dts * self._tick_s
+                    yield packet
                 except StopIteration:
                     return
                 except (av.FFmpegError, IndexError):  # of a stream that begins in the middle, PyAV knows nothing

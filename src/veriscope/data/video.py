@@ -65,6 +65,7 @@ class Video:
         self._clip = self._open()
         self._can_seek = True
         self._key_gap_s = NO_INDEX_REACH_S
+        self._starts_again = False
         self.facts: ClipFacts = self._clip.facts
         self.num_asked = 0
         self.num_damaged = 0
@@ -92,6 +93,8 @@ class Video:
         length_s = self.length_s
         if length_s is not None and self.end_s < length_s - max(LOST_S, 0.01 * length_s):
             found.append(f"its pictures end at {clock_text(self.end_s)}; the file claims {clock_text(length_s)}")
+        if self._starts_again or self._clip.starts_again:  # streams put together: a player shows one after the other
+            found.append("its clock starts again in it; pictures shown under times that came before weren't judged")
         if self.num_damaged:
             found.append(f"{self.num_damaged} of {self.num_asked} frames are damaged")
         if self._clip.is_interlaced:
@@ -194,6 +197,7 @@ class Video:
         self._clock.check()  # else it would be a file that ends here
 
     def _start_again(self) -> None:
+        self._starts_again |= self._clip.starts_again
         self._clip.close()
         self._clip = self._open()
 

@@ -205,6 +205,17 @@ def test_interlaced_frames_are_judged_as_stored_and_said_to_be() -> None:
         assert video.notes == ("interlaced, judged as stored",)
 
 
+def test_a_clock_that_starts_again_is_told() -> None:
+    """Transport streams are put together by `cat`: a player shows all of them, and each begins at the same time."""
+    one, other = make_clip(40, form="mpegts", gop=10), make_clip(60, form="mpegts", gop=10)
+    with open_video(one) as video:
+        assert video.notes == ()
+    for content in (one + other, other + one, one * 5):
+        with open_video(content) as video:
+            assert list(video.sample())
+            assert any("its clock starts again" in note for note in video.notes)
+
+
 @pytest.mark.parametrize("form", ["mp4", "matroska", "mpegts", "avi"])
 @pytest.mark.parametrize("share", [0.6, 0.85])
 def test_a_broken_tail_costs_only_itself(form: str, share: float) -> None:
