@@ -1,6 +1,6 @@
 """How many faces are found, what that costs, and what cutting them out does to a detector trained on wholes.
 
-    python -m benchmarks.faces_check BUNDLE DATA_FOLDER found|rvf10k|gan_faces|groups...
+    python -m benchmarks.faces_check BUNDLE DATA_FOLDER found|rvf10k[=NUM_EACH]|gan_faces[=NUM_EACH]|groups[=NUM]...
 
 DATA_FOLDER holds rvf10k/valid/{real,fake} and gan_faces/<generator>. The groups are of rvf10k: four pictures of 256 px
 at free places of a larger grey canvas, of which half have one fake.
@@ -98,7 +98,7 @@ def one_by_one(name: str, real: list[Path], fake: list[Path], scorer: Scorer, fi
         cutter = FaceCutter(finder, FaceRules(margin=margin, min_px=32))
         logits, _ = highest(scorer, (decode_image(path) for path in paths), cutter)
         cells.append(figure(labels, logits))
-    print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    print(f"| {name}, {len(real)} + {len(fake)} | {' | '.join(cells)} |", flush=True)
 
 
 def group(number: int, real: list[Path], fake: list[Path]) -> tuple[Pixels, int, tuple[int, int]]:
@@ -160,17 +160,20 @@ def main() -> None:
     print(finder.facts, scorer.network.precision)
     picked = samples(data)
     head = " | ".join(f"margin {margin:g}" for margin in MARGINS)
-    for name in asked:
+    for words in asked:
+        name, _, count = words.partition("=")
         if name == "found":
             print("| data | class | pictures | no face | one | more | ms a picture |\n|---|---|---|---|---|---|---|")
             for data_name, (real, fake) in picked.items():
                 found_and_cost(data_name, real, fake, finder)
         elif name == "groups":
             print(f"| groups | | whole | {head} |\n|---|---|---|---|---|---|---|")
-            groups(NUM_GROUPS, *picked["rvf10k"], scorer, finder)
+            groups(int(count or NUM_GROUPS), *picked["rvf10k"], scorer, finder)
         else:
             print(f"| data | whole | {head} |\n|---|---|---|---|---|---|")
-            one_by_one(name, *picked[name], scorer, finder)
+            some = np.random.default_rng(SEED).permutation(NUM_EACH)[: int(count or NUM_EACH)]
+            real, fake = ([paths[place] for place in some] for paths in picked[name])
+            one_by_one(name, real, fake, scorer, finder)
 
 
 if __name__ == "__main__":

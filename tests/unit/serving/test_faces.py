@@ -1,9 +1,13 @@
 """A server that judges faces: its answers are those of predict."""
 
 import base64
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,10 +16,10 @@ from starlette.testclient import TestClient
 from tests.helpers.bundles import tiny_bundle
 from tests.helpers.clips import make_clip
 from tests.helpers.faces import group, portrait
-from tests.helpers.serving import app_of, client_of, parts
+from tests.helpers.serving import SMALL, app_of, client_of, parts, until
 
 from veriscope.bundle import Bundle
-from veriscope.predict.face_finder import YuNet, face_model
+from veriscope.predict.face_finder import Face, YuNet, face_model
 from veriscope.predict.faces import FaceCutter, FaceRules, judge_faces
 from veriscope.predict.judge import Judge
 from veriscope.predict.video import judge_video
@@ -97,6 +101,36 @@ def test_the_model_says_that_faces_are_judged(bundle: Bundle, client: TestClient
         assert not plain.capabilities.faces
         assert "Faces" not in plain.footnote
         assert other.post("/v1/predict", files=parts(ONE)).json()["results"][0]["faces"] is None
+
+
+class Quarters:
+    """Finds a face in each quarter of a picture."""
+
+    facts: ClassVar[dict[str, Any]] = {"detector": "quarters"}
+
+    def find(self, image_HWC: np.ndarray) -> tuple[Face, ...]:
+        height, width = image_HWC.shape[0] / 2, image_HWC.shape[1] / 2
+        return tuple(Face(left, top, width, height, 0.9) for left in (0, width) for top in (0, height))
+
+
+def test_each_face_counts_in_a_batch(bundle: Bundle) -> None:
+    """A turn of the network has no more than a batch of faces, however few pictures they are of."""
+    app = app_of(bundle, cutter=FaceCutter(Quarters(), FaceRules(min_px=8)), limits=replace(SMALL, batch_size=4))
+    engine = app.state.engine
+    began, go_on = threading.Event(), threading.Event()
+
+    def block() -> None:
+        began.set()
+        assert go_on.wait(30)
+
+    with client_of(app) as client, ThreadPoolExecutor(4) as pool:
+        pool.submit(engine.on_network, block)
+        assert began.wait(30)
+        answers = [pool.submit(client.post, "/v1/predict", files=parts(NONE)) for _ in range(3)]
+        until(lambda: len(engine._queue) == 3)
+        go_on.set()
+        assert [len(answer.result().json()["results"][0]["faces"]["found"]) for answer in answers] == [4, 4, 4]
+        assert "veriscope_batch_pictures_count 3.0" in client.get("/metrics").text
 
 
 def test_a_heat_map_is_of_the_face_that_decides(client: TestClient, strict: TestClient) -> None:
