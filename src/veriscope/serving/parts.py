@@ -63,7 +63,10 @@ async def heat_map(engine: Engine, data: bytes, *, judge: Judge) -> HeatMap | Fi
         ApiError: no room (503), or the time is up (504).
 
     """
-    return await engine.help(partial(_explain, engine, data, judge), timeout_s=engine.limits.timeout_s)
+    limits = engine.limits
+    # Occlusion takes some 170 passes, as a video takes some 200.
+    timeout_s = limits.timeout_s if explains_by(engine.scorer) == "grad_cam" else limits.video_s
+    return await engine.help(partial(_explain, engine, data, judge), timeout_s=timeout_s)
 
 
 def _explain(engine: Engine, data: bytes, judge: Judge, network: Network) -> HeatMap | FileError:

@@ -145,6 +145,8 @@ def test_work_of_a_client_that_has_gone_is_dropped(bundle: Bundle) -> None:
         until(lambda: len(gate.batches) == before + 1)
         with pytest.raises(httpx.ReadTimeout):
             post(server.url, picture(), picture(), timeout=0.5)
+        # The server has noticed, too: all that it holds beside the first picture is nobody's.
+        until(lambda: engine.num_held == 1 + sum(job.dropped for job in engine._queue))
         gate.open.set()
         assert blocking.result().status_code == 200
         pool.shutdown()
