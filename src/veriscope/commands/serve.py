@@ -75,7 +75,11 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         "--timeout-s", type=_above_0, default=30, metavar="S", help="from upload to answer; then 504 (default: 30)"
     )
     parser.add_argument(
-        "--video-timeout-s", type=_above_0, default=120, metavar="S", help="the same for a video, and for a heat map of an exported file (default: 120)"
+        "--video-timeout-s",
+        type=_above_0,
+        default=120,
+        metavar="S",
+        help="the same for a video, and for a heat map of an exported file (default: 120)",
     )
     parser.add_argument(
         "--drain-s",
