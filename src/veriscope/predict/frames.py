@@ -21,8 +21,9 @@ def middle(values: Sequence[float]) -> float:
         raise ValueError("no values have no middle")
     ordered = sorted(values)
     half = len(ordered) // 2
-    # Half of each, for two logits whose sum is beyond the largest float.
-    return ordered[half] if len(ordered) % 2 else ordered[half - 1] / 2 + ordered[half] / 2
+    low, high = ordered[half - 1 + len(ordered) % 2], ordered[half]
+    # Half of each, for two logits whose sum is beyond the largest float; the halves of the smallest floats are 0.
+    return min(max(low / 2 + high / 2, low), high)
 
 
 def suspicious_stretches(

@@ -78,6 +78,10 @@ def test_fewer_than_half_of_the_frames_cannot_leave_the_others_range(values: lis
     assert min(tame) <= middle(wild) <= max(tame)
 
 
+def test_the_middle_of_the_smallest_numbers_is_none_below_them() -> None:
+    assert middle([5e-324, 5e-324]) == middle([5e-324]) == 5e-324
+
+
 @given(st.lists(logits, min_size=1, max_size=20), st.integers(1, 4))
 def test_more_frames_of_the_same_change_nothing(values: list[float], times: int) -> None:
     assert middle(values * times) == pytest.approx(middle(values), abs=1e-12)
