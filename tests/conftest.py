@@ -1,6 +1,11 @@
 """What holds for every test: one thread a process, no network, no key."""
 
 import os
+import signal
+
+# A shell that starts the suite in the background has it ignore Ctrl-C, and so would all that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before torch is imported anywhere: two test processes with two threads each would fight over two cores, and OpenMP's
 # spinning barriers make that ten times slower, not two.
