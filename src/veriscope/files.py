@@ -87,7 +87,12 @@ def named_apart(folder: Path, path: Path, *, ending: str) -> Path:
     """Return where in `folder` something about the file `path` goes: its name, and a hash of its whole path, as two
     folders may hold one name."""
     short = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:8]
-    name = path.name
-    while len(os.fsencode(name)) > LONGEST_NAME_BYTES - len(short) - len(ending):
-        name = name[:-1]
+    name = shortened(path.name, num_bytes=LONGEST_NAME_BYTES - len(short) - len(ending))
     return folder / f"{name}-{short}{ending}"
+
+
+def shortened(name: str, *, num_bytes: int) -> str:
+    """Return a file name, or as many of its first characters as take `num_bytes` on disk."""
+    while len(os.fsencode(name)) > num_bytes:
+        name = name[:-1]
+    return name

@@ -290,6 +290,11 @@ class FacesVerdict(Verdict):
     decides: int | None = None
     note: str | None = None
 
+    @property
+    def place(self) -> Region | None:
+        """What was judged of the picture: the face that decides; None: the whole picture, or nothing."""
+        return None if self.decides is None else self.faces[self.decides].region
+
 
 @dataclass(frozen=True, slots=True)
 class FrameVerdict:

@@ -93,7 +93,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
         num_workers=arguments.workers,
         calibration=judge.terms.calibration,
     )
-    heat = _heat_maps(arguments, scorer, judge, cutter)
+    heat = _heat_maps(arguments, scorer, judge)
     work = _Work(scorer, judge, videos, cutter, heat)
     counts = _write(arguments, work, inputs, form=form)
     console = Console(stderr=True)
@@ -140,16 +140,14 @@ def _write(arguments: argparse.Namespace, work: _Work, inputs: Inputs, *, form: 
     return counts
 
 
-def _heat_maps(
-    arguments: argparse.Namespace, scorer: Scorer, judge: Judge, cutter: FaceCutter | None
-) -> "HeatMaps | None":
+def _heat_maps(arguments: argparse.Namespace, scorer: Scorer, judge: Judge) -> "HeatMaps | None":
     if arguments.heat_maps is None:
         return None
     if STDIN in arguments.paths and not arguments.from_lists:
         raise DataError("--heat-maps reads each picture a second time, which standard input can't: name the file.")
     from veriscope.predict.heat_maps import HeatMaps  # late: a page's templates are not needed for verdicts
 
-    return HeatMaps(arguments.heat_maps, scorer=scorer, judge=judge, cutter=cutter)
+    return HeatMaps(arguments.heat_maps, scorer=scorer, judge=judge)
 
 
 def _from_stdin() -> InMemory:

@@ -1,7 +1,6 @@
 """`veriscope explain`: where in each picture the evidence lies, as files and a page."""
 
 import argparse
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -18,7 +17,7 @@ from veriscope.explain.evidence import Method, MethodName, Pixels
 from veriscope.explain.occlusion import occlusion
 from veriscope.explain.overlay import to_png
 from veriscope.explain.picture import Explanation, explain_picture
-from veriscope.files import whole_or_not_at_all, write_text
+from veriscope.files import shortened, whole_or_not_at_all, write_text
 from veriscope.predict.explain_page import MAX_SHOWN, Shown, explain_page, shown
 from veriscope.predict.face_text import faces_footer
 from veriscope.predict.faces import FaceCutter, face_cutter, part_of, surroundings
@@ -139,7 +138,7 @@ def judge_with_place(
     cut = cutter.cut(image_HWC)
     answers = list(scorer.score_pixels((path, part) for part in cutter.parts(image_HWC, cut)))
     verdict = cutter.verdict(path, cut, answers, judge=judge)
-    return verdict, None if verdict.decides is None else verdict.faces[verdict.decides].region
+    return verdict, verdict.place
 
 
 def explains_by(scorer: Scorer) -> MethodName:
@@ -178,8 +177,7 @@ def logit_unit(calibration: Calibration) -> float:
 def heat_name(path: Path, taken: set[str]) -> str:
     """Return the name of a picture's heat map, unlike all that are taken in any letter case, and take it."""
     name = "stdin" if path == STDIN else path.name
-    while len(os.fsencode(name)) > _MAX_NAME_BYTES:
-        name = name[:-1]
+    name = shortened(name, num_bytes=_MAX_NAME_BYTES)
     number, found = 1, f"{name}.heat.png"
     while found.lower() in taken:
         number += 1

@@ -84,9 +84,8 @@ class FaceCutter:
         if not cut.regions:
             return self._without_faces(path, cut, answers, judge=judge)
         faces = face_verdicts(cut, answers, judge=judge)
-        scores = [-1.0 if face.score is None else face.score for face in faces]
-        decides = scores.index(max(scores))
-        chosen = faces[decides]
+        chosen = max(faces, key=rank)
+        decides = faces.index(chosen)
         return FacesVerdict(
             path=str(path),
             label=chosen.label,
@@ -199,6 +198,11 @@ def face_verdicts(cut: Cut, answers: Sequence[Scored], *, judge: Judge) -> tuple
             FaceVerdict(region, confidence, own.label, own.score, own.logit, own.ood, own.error, own.unsure_because)
         )
     return tuple(found)
+
+
+def rank(face: FaceVerdict) -> float:
+    """Return what faces are ordered by: the score, below all of them where there is none."""
+    return -1.0 if face.score is None else face.score
 
 
 def region_of(face: Face, *, margin: float, height: int, width: int) -> Region:

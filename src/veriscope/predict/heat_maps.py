@@ -8,10 +8,9 @@ from veriscope.errors import DataError, DecodeError
 from veriscope.explain.overlay import to_png
 from veriscope.explain.picture import Explanation, explain_picture
 from veriscope.files import named_apart, whole_or_not_at_all
-from veriscope.predict.explain import explains_by, find_method, judge_with_place, logit_unit
-from veriscope.predict.faces import FaceCutter
+from veriscope.predict.explain import explains_by, find_method, logit_unit
 from veriscope.predict.judge import Judge
-from veriscope.types import ClassName, Verdict
+from veriscope.types import ClassName, FacesVerdict, Verdict
 
 
 class HeatMaps:
@@ -21,18 +20,17 @@ class HeatMaps:
         folder: for NAME-HASH.heat.png, the hash being of the picture's path.
         scorer: what answered.
         judge: what turned answers into verdicts.
-        cutter: what cut faces out; None: pictures were judged as wholes.
 
     Raises:
         DataError: the folder can't be made.
 
     """
 
-    def __init__(self, folder: Path, *, scorer: Scorer, judge: Judge, cutter: FaceCutter | None) -> None:
+    def __init__(self, folder: Path, *, scorer: Scorer, judge: Judge) -> None:
         self.folder = folder
         self.method = explains_by(scorer)
         self._explain = find_method(self.method, scorer)
-        self._scorer, self._judge, self._cutter = scorer, judge, cutter
+        self._scorer, self._judge = scorer, judge
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -51,7 +49,10 @@ class HeatMaps:
             image_HWC = decode_image(path, max_pixels=self._scorer.max_pixels)
         except DecodeError:
             return  # it has its verdict, and was changed since
-        _, region = judge_with_place(self._scorer, path, image_HWC, judge=self._judge, cutter=self._cutter)
+        region = verdict.place if isinstance(verdict, FacesVerdict) else None
+        height, width = image_HWC.shape[:2]
+        if region is not None and (region.left + region.width > width or region.top + region.height > height):
+            return  # as above
         target: ClassName = "fake" if verdict.score >= verdict.threshold else "real"
         found: Explanation = explain_picture(
             image_HWC,

@@ -1,10 +1,10 @@
 """From a video to its verdict.
 
 The middle (median) of its frames decides; where faces are cut out, the middle of one face's frames, of the face with
-the highest one. A part that looks fake must not vanish behind a longer one that doesn't: a
-video whose middle is real, but which looks fake for three sampled frames or more in a row, is unsure and says from when
-to when. Threshold and calibration were chosen on single pictures, and neighbouring frames are alike: many frames that
-agree are hardly more evidence than one.
+the highest one. A part that looks fake must not vanish behind a longer one that doesn't: a video whose middle is real,
+but which looks fake for three sampled frames or more in a row, is unsure and says from when to when. Threshold and
+calibration were chosen on single pictures, and neighbouring frames are alike: many frames that agree are hardly more
+evidence than one.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ from veriscope.data.places import slice_of
 from veriscope.data.video import FRAMES_PER_SECOND, MAX_FRAMES, VIDEO_SUFFIXES, Frame, Pixels, clock_text, open_video
 from veriscope.data.video_apart import open_video_apart
 from veriscope.errors import DecodeError
-from veriscope.predict.faces import Cut, FaceCutter, face_verdicts, part_of, score_groups
+from veriscope.predict.faces import Cut, FaceCutter, face_verdicts, part_of, rank, score_groups
 from veriscope.predict.frames import MIN_STRETCH, middle, suspicious_stretches
 from veriscope.predict.judge import Judge
 from veriscope.predict.thumbnails import Thumbnails, thumbnail
@@ -203,15 +203,11 @@ def _judge_frames(
             verdict = _to_frame(answers[0], time_s, judge)
         else:
             faces = face_verdicts(cut, answers, judge=judge)
-            best = max(faces, key=_rank, default=_NO_FACE)
+            best = max(faces, key=rank, default=_NO_FACE)
             verdict = FrameVerdict(time_s, best.label, best.score, best.logit, best.ood, best.error, faces)
         if thumbnails is not None and small is not None:
             thumbnails.offer(verdict, small)
         yield verdict
-
-
-def _rank(face: FaceVerdict) -> float:
-    return -1.0 if face.score is None else face.score
 
 
 _NO_FACE = FaceVerdict(Region(0, 0, 0, 0), 0.0, None, None, None, error="no face to judge in it")
