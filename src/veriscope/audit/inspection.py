@@ -2,31 +2,24 @@
 
 import hashlib
 import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from functools import partial
 from itertools import chain, islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
 from veriscope.audit.cache import FactsCache
+from veriscope.audit.crew import Crew
 from veriscope.audit.picture import Depth, Facts, Row, as_batch, as_table, facts_of
 from veriscope.data.decode import MAX_PIXELS, read_file
 from veriscope.data.manifest import Manifest
 from veriscope.errors import DecodeError
-from veriscope.processes import end_with
 from veriscope.progress import tracked
 
 CHUNK = 32  # pictures that are handed to a process, and kept, at a time
-AHEAD = 3  # chunks that wait for each process: it never stands still, and memory stays bounded
 POOL_FROM = 64  # pictures: below, starting processes takes longer than looking
 _BATCH = 4096  # rows of the table that are Python objects at a time
 T = TypeVar("T")
@@ -50,7 +43,7 @@ def inspect(
     """
     look = partial(_look, depth=depth, max_pixels=max_pixels)
     pooled = workers > 1 and depth == "pixels" and len(manifest) >= POOL_FROM
-    crew = _Crew(workers if pooled else 0, look)
+    crew = Crew(workers if pooled else 0, look, crashed=_crashed)
     rows = _rows(manifest, crew, cache=cache, depth=depth)
     doing = "looking at the pictures" if depth == "pixels" else "reading the headers"
     try:
@@ -61,7 +54,7 @@ def inspect(
     return as_table(batches)
 
 
-def _rows(manifest: Manifest, crew: "_Crew", *, cache: FactsCache, depth: Depth) -> Iterator[Row]:
+def _rows(manifest: Manifest, crew: "Crew[_File, Row]", *, cache: FactsCache, depth: Depth) -> Iterator[Row]:
     """Yield the rows in order; what isn't in the cache is given to the crew, and to the cache afterwards."""
     waiting: deque[Callable[[], list[Row]]] = deque()
     names = chain.from_iterable(chunk.to_pylist() for chunk in manifest.table["path"].chunks)
@@ -80,7 +73,9 @@ def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield part
 
 
-def _begun(files: Sequence["_File"], crew: "_Crew", *, cache: FactsCache, depth: Depth) -> Callable[[], list[Row]]:
+def _begun(
+    files: Sequence["_File"], crew: "Crew[_File, Row]", *, cache: FactsCache, depth: Depth
+) -> Callable[[], list[Row]]:
     """Begin with a chunk; return what gives its rows when they are there."""
     hashed = {file: _hash(file) for file in files}
     known = cache.find([one for one in hashed.values() if isinstance(one, bytes)], depth=depth)
@@ -124,97 +119,12 @@ def _look(files: Sequence["_File"], *, depth: Depth, max_pixels: int) -> list[Ro
     return rows
 
 
+def _crashed(file: "_File") -> Row:
+    return Row(file.name, None, Facts(CRASHED, None, None))
+
+
 class _File(NamedTuple):
     """A row's path in the manifest, and where its bytes lie: a file, or a slice of a shard (data.places)."""
 
     name: str
     place: str
-
-
-class _Crew:
-    """Processes that look at pictures; none of them: this process does, when it is waited for."""
-
-    def __init__(self, processes: int, look: Callable[[Sequence[_File]], list[Row]]) -> None:
-        self._processes = processes
-        self._look = look
-        self._pool: ProcessPoolExecutor | None = None
-
-    @property
-    def ahead(self) -> int:
-        """How many chunks may be under way."""
-        return AHEAD * self._processes
-
-    def begin(self, files: Sequence[_File]) -> Callable[[], list[Row]]:
-        """Begin to look at these files; return what waits for the rows and gives them, in any order."""
-        if not files:
-            return list
-        if not self._processes:
-            return lambda: self._look(files)
-        pool = self._started()
-        try:
-            with _deaf():
-                future = pool.submit(self._look, files)
-        except BrokenProcessPool:
-            return lambda: self._one_by_one(files, broken=pool)
-        return lambda: self._waited(future, files, pool)
-
-    def dismiss(self) -> None:
-        """End the processes at once: their results are of no use any more."""
-        if self._pool is not None:
-            children = list((self._pool._processes or {}).values())  # shutdown alone waits for what they have begun
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            for child in children:
-                child.terminate()
-            for child in children:
-                child.join()
-            self._pool = None
-
-    def _started(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            # spawn: a fork of a process that has used threads may deadlock
-            self._pool = ProcessPoolExecutor(
-                self._processes, mp_context=get_context("spawn"), initializer=_enlist, initargs=(os.getpid(),)
-            )
-        return self._pool
-
-    def _waited(self, future: "Future[list[Row]]", files: Sequence[_File], pool: ProcessPoolExecutor) -> list[Row]:
-        try:
-            return future.result()
-        except BrokenProcessPool:
-            return self._one_by_one(files, broken=pool)
-
-    def _one_by_one(self, files: Sequence[_File], *, broken: ProcessPoolExecutor) -> list[Row]:
-        """Return the rows after a process has died over these or other files; whoever kills one alone is named."""
-        rows = []
-        for file in files:
-            if self._pool is broken:  # and not one that was started since
-                self.dismiss()
-            pool = self._started()
-            try:
-                with _deaf():
-                    future = pool.submit(self._look, [file])
-                rows += future.result()
-            except BrokenProcessPool:
-                broken = pool
-                rows.append(Row(file.name, None, Facts(CRASHED, None, None)))
-        return rows
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Ignore Ctrl-C for a moment: processes that are started meanwhile are born deaf to it, before Python is up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _enlist(parent: int) -> None:
-    """Make a process of the crew: Ctrl-C is the parent's matter, and its end is this one's."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    end_with(parent)

@@ -181,6 +181,38 @@ def test_what_was_looked_at_outlives_every_end_and_no_process_stays(tmp_path: Pa
     assert table["problem"].null_count == 200
 
 
+LARGE = """
+import sys
+from pathlib import Path
+from veriscope.audit import inspection
+from veriscope.audit.cache import FactsCache
+from veriscope.audit.picture import Facts
+from veriscope.data.scan import scan_folder
+
+# Answers that are larger than a pipe holds: their senders are certain to be in the midst of one.
+if __name__ != "__main__":
+    inspection.facts_of = lambda data, **options: Facts("x" * 1_000_000, None, None)
+
+if __name__ == "__main__":
+    cache = FactsCache(Path(sys.argv[2]), version="1", warn=print)
+    def stops(found, *, depth):
+        raise SystemExit(7)
+    cache.keep = stops
+    inspection.inspect(scan_folder(Path(sys.argv[1])), depth="pixels", cache=cache, workers=2)
+"""
+
+
+@pytest.mark.slow
+def test_an_end_in_the_midst_of_an_answer_is_an_end(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data", num_images=100)
+    script = tmp_path / "large.py"
+    script.write_text(LARGE)
+    done = subprocess.run(
+        [sys.executable, str(script), str(root), str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (7, "")
+
+
 KILLER = """
 import os, signal, sys
 from pathlib import Path
