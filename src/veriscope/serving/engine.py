@@ -298,12 +298,13 @@ class Engine:
             jobs: list[_Job] = []
             num_parts = 0  # a picture with many faces is many
             while self._queue and num_parts < self.limits.batch_size:
-                first = self._queue[0]
+                if jobs and isinstance(self._queue[0], _Call):
+                    break
+                first = self._queue.popleft()
                 if isinstance(first, _Call):
-                    return jobs or self._queue.popleft()  # type: ignore[return-value]
+                    return first
                 jobs.append(first)
                 num_parts += len(first.prepared)
-                self._queue.popleft()
         wanted = [job for job in jobs if not job.dropped]
         for job in jobs:
             if job.dropped:

@@ -154,6 +154,27 @@ def test_work_of_a_client_that_has_gone_is_dropped(bundle: Bundle) -> None:
         assert len(gate.batches) == before + 1, "nothing was scored for nobody"
 
 
+def test_work_of_nobody_before_a_call_is_dropped_too(bundle: Bundle) -> None:
+    app, engine, gate = gated(bundle)
+    with live(app) as server:
+        gate.open.clear()
+        before = len(gate.batches)
+        pool, (blocking,) = in_background(lambda: post(server.url, picture()))
+        until(lambda: len(gate.batches) == before + 1)
+        with pytest.raises(httpx.ReadTimeout):
+            post(server.url, picture(), timeout=0.5)
+        until(lambda: [job.dropped for job in engine._queue] == [True])
+        calling = threading.Thread(target=engine.on_network, args=(int,))  # as a video's frames come
+        calling.start()
+        until(lambda: len(engine._queue) == 2)
+        gate.open.set()
+        calling.join(30)
+        assert blocking.result().status_code == 200
+        pool.shutdown()
+        until(lambda: engine.num_held == 0)
+        assert len(gate.batches) == before + 1, "nothing was scored for nobody"
+
+
 def test_a_body_that_does_not_come_ends_in_408(bundle: Bundle) -> None:
     app, engine, _ = gated(bundle, upload_s=0.3)
     with live(app) as server, socket.create_connection(("127.0.0.1", server.port)) as connection:
@@ -225,6 +246,24 @@ def test_at_the_end_what_is_in_flight_is_finished(bundle: Bundle) -> None:
         gate.open.set()
         assert first.result().json()["results"][0]["verdict"] is not None
         pool.shutdown()
+
+
+def test_a_body_that_was_coming_at_the_signal_is_judged(bundle: Bundle) -> None:
+    app, engine, _ = gated(bundle)
+    request = httpx.Request("POST", "http://localhost/v1/predict", files=parts(picture()))
+    body = request.read()
+    with live(app) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        connection.putrequest("POST", "/v1/predict")
+        for name in ("content-type", "content-length"):
+            connection.putheader(name, request.headers[name])
+        connection.endheaders(body[:-100])
+        until(lambda: "veriscope_held_bytes 0.0" not in httpx.get(f"{server.url}/metrics").text)
+        engine.stopping = True
+        connection.send(body[-100:])
+        answer = connection.getresponse()
+        assert (answer.status, json.load(answer)["results"][0]["error"]) == (200, None)
+        connection.close()
 
 
 def test_other_threads_take_turns_with_the_batches(bundle: Bundle) -> None:
