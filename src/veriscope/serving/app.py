@@ -214,6 +214,7 @@ class _Api:
         )
 
     async def _uploads(self, request: Request, reader: Reader) -> list[Upload]:
+        self.engine.refuse_if_stopping()
         self.engine.refuse_if_full()
         return await reader.read(request.headers, request.stream(), retry_after_s=self.engine.retry_after_s())
 

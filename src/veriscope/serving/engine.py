@@ -131,6 +131,16 @@ class Engine:
         """Whether a thread of it still works."""
         return self._num_decoding > 0 or self._thread.is_alive()
 
+    def refuse_if_stopping(self) -> None:
+        """Let a new request pass, unless the server is about to end; those whose files are coming are finished.
+
+        Raises:
+            ApiError: 503.
+
+        """
+        if self.stopping:
+            raise stopping()
+
     def refuse_if_full(self, num_files: int = 1) -> None:
         """Let a request pass that there is room for.
 
@@ -138,8 +148,6 @@ class Engine:
             ApiError: 503, with the time after which room is likely.
 
         """
-        if self.stopping:
-            raise stopping()
         if self.num_held + num_files > self.limits.max_waiting:
             raise busy(self.retry_after_s())
 
