@@ -70,8 +70,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await engine.start()
         try:
+            await engine.start()
             yield
         finally:
             await engine.stop()
@@ -83,6 +83,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # Swagger's page comes from another host
         redoc_url=None,
+        redirect_slashes=False,  # behind a proxy that ends TLS it would lead to http:
         exception_handlers={HTTPException: _from_router},
     )
     app.state.engine = engine
