@@ -11,6 +11,7 @@ import pytest
 from tests.helpers.bundles import tiny_bundle, write_pictures
 from tests.helpers.serving import parts, until
 
+from veriscope.bundle.torch_network import TorchNetwork
 from veriscope.cli import main
 
 HEAVY = ("pytorch_lightning", "lightning", "hydra", "omegaconf", "wandb", "albumentations")
@@ -84,7 +85,23 @@ def test_what_can_not_be_served_says_why(bundle: str, tmp_path: Path, capsys: py
         ):
             assert main(["serve", *arguments]) == 2
             assert words in capsys.readouterr().err
+    for arguments in (["--max-files", "200"], ["--max-video-mb", "50", "--max-request-mb", "40"], ["--memory-mb", "64"]):
+        assert main(["serve", bundle, "--port", "0", *arguments]) == 2
+        assert arguments[-2] in capsys.readouterr().err
     for arguments in (["--port", "x"], ["--cors", "*"], ["--timeout-s", "0"]):
         with pytest.raises(SystemExit) as ended:
             main(["serve", bundle, *arguments])
         assert ended.value.code == 2
+
+
+def test_a_server_that_can_not_start_is_no_success(
+    bundle: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no memory on this GPU")
+
+    monkeypatch.setattr(TorchNetwork, "answer", fail)
+    assert main(["serve", bundle, "--port", "0", "--device", "cpu"]) == 2
+    said = capsys.readouterr().err
+    assert "no memory on this GPU" in said
+    assert "the server did not start" in said

@@ -60,11 +60,11 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-upload-mb", type=_above_0, default=25, metavar="MB", help="of a picture (default: 25)")
     parser.add_argument("--max-video-mb", type=_above_0, default=100, metavar="MB", help="of a video (default: 100)")
-    parser.add_argument("--max-request-mb", type=_above_0, default=128, metavar="MB", help="of one request (128)")
+    parser.add_argument("--max-request-mb", type=_above_0, metavar="MB", help="of one request (default: 128)")
     parser.add_argument(
-        "--memory-mb", type=_above_0, default=512, metavar="MB", help="of all uploads at a time (default: 512)"
+        "--memory-mb", type=_above_0, metavar="MB", help="of all uploads at a time (default: 512)"
     )
-    parser.add_argument("--max-files", type=positive, default=32, metavar="N", help="of a request (default: 32)")
+    parser.add_argument("--max-files", type=positive, metavar="N", help="of a request (default: 32)")
     parser.add_argument(
         "--max-pixels", type=positive, default=64_000_000, metavar="N", help="of a picture (default: 64,000,000)"
     )

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -19,7 +20,7 @@ from fastapi import FastAPI
 from rich.console import Console
 
 from veriscope.bundle import load_bundle
-from veriscope.errors import ConfigError
+from veriscope.errors import ConfigError, ModelError
 from veriscope.predict.faces import face_cutter
 from veriscope.predict.judge import Judge
 from veriscope.progress import say
@@ -89,7 +90,7 @@ def make_config(app: FastAPI, *, stop_s: float = 10.0) -> uvicorn.Config:
         # No address of a client is used anywhere, so no header about it needs to be believed.
         proxy_headers=False,
         timeout_keep_alive=15,
-        timeout_graceful_shutdown=int(stop_s),
+        timeout_graceful_shutdown=math.ceil(stop_s),
         h11_max_incomplete_event_size=16_384,  # of a header
     )
 
@@ -98,7 +99,8 @@ def run_serve(arguments: argparse.Namespace) -> int:
     """Serve until a signal comes; return 0.
 
     Raises:
-        VeriscopeError: bad bundle, threshold, device, limits or token, or an address that can't be used.
+        VeriscopeError: bad bundle, threshold, device, limits or token, an address that can't be used, or a network
+            that gives no first answer.
 
     """
     limits = limits_of(arguments)
@@ -132,7 +134,10 @@ def run_serve(arguments: argparse.Namespace) -> int:
         if access.token is None and not _is_local(arguments.host):
             say(console, "Whoever reaches this machine can use it: --token-file FILE asks for a token.")
         server = Server(make_config(app, stop_s=arguments.stop_s), app=app, drain_s=arguments.drain_s)
-        server.run(sockets=[listener])
+        with contextlib.suppress(SystemExit):  # how uvicorn, from some version on, tells of a start that failed
+            server.run(sockets=[listener])
+    if not server.started:
+        raise ModelError("the server did not start: the network gave no first answer. The lines above say why.")
     if app.state.engine.is_busy:  # a decoder that can't be stopped must not keep the process
         logging.shutdown()
         sys.stderr.flush()
@@ -141,21 +146,23 @@ def run_serve(arguments: argparse.Namespace) -> int:
 
 
 def limits_of(arguments: argparse.Namespace) -> Limits:
-    """Return the limits that were asked for.
+    """Return the limits that were asked for; what wasn't is as large as the others need.
 
     Raises:
         ConfigError: limits that contradict each other.
 
     """
-    file_bytes = int(arguments.max_upload_mb * MEGABYTE)
-    video_bytes = int(arguments.max_video_mb * MEGABYTE)
-    body_bytes = max(int(arguments.max_request_mb * MEGABYTE), file_bytes + MEGABYTE, video_bytes + MEGABYTE)
+    file_bytes, video_bytes = int(arguments.max_upload_mb * MEGABYTE), int(arguments.max_video_mb * MEGABYTE)
+    own = Limits()
+    body_bytes = _asked(
+        arguments.max_request_mb, otherwise=max(own.max_body_bytes, max(file_bytes, video_bytes) + MEGABYTE)
+    )
     return Limits(
         max_file_bytes=file_bytes,
         max_video_bytes=video_bytes,
-        max_files=min(arguments.max_files, arguments.queue),
+        max_files=arguments.max_files or min(own.max_files, arguments.queue),
         max_body_bytes=body_bytes,
-        max_held_bytes=max(int(arguments.memory_mb * MEGABYTE), body_bytes),
+        max_held_bytes=_asked(arguments.memory_mb, otherwise=max(own.max_held_bytes, body_bytes)),
         max_pixels=arguments.max_pixels,
         max_waiting=arguments.queue,
         batch_size=arguments.batch_size,
@@ -164,6 +171,10 @@ def limits_of(arguments: argparse.Namespace) -> Limits:
         timeout_s=arguments.timeout_s,
         video_s=arguments.video_timeout_s,
     )
+
+
+def _asked(megabytes: float | None, *, otherwise: int) -> int:
+    return otherwise if megabytes is None else int(megabytes * MEGABYTE)
 
 
 def open_socket(host: str, port: int) -> socket.socket:
