@@ -188,10 +188,11 @@ class _Api:
         )
         watching = [asyncio.ensure_future(self._watch(upload)) for upload in videos]
         try:
-            judged, watched = iter(await judging), iter([await one for one in watching])
+            answers = await asyncio.gather(judging, asyncio.gather(*watching))
         finally:  # where one fails, nobody waits for the others
             for task in (judging, *watching):
                 task.cancel()
+        judged, watched = iter(answers[0]), iter(answers[1])
         results, cutter = [], self.engine.cutter
         for index, upload in enumerate(uploads):
             if self._is_video(upload):

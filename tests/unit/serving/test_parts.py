@@ -1,7 +1,9 @@
 """Videos and heat maps: answers are those of the commands."""
 
 import base64
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +18,7 @@ from tests.helpers.clips import make_clip
 from tests.helpers.serving import SMALL, app_of, client_of, live, parts, until
 
 from veriscope.bundle import Bundle
+from veriscope.bundle.network import NetworkAnswer
 from veriscope.data.decode import decode_image
 from veriscope.explain.picture import explain_picture
 from veriscope.predict.explain import find_method, logit_unit
@@ -91,6 +94,35 @@ def test_a_video_that_takes_too_long_gets_504(bundle: Bundle, clip: bytes) -> No
     with client_of(app_of(bundle, limits=replace(SMALL, video_s=0.05))) as client:
         answer = client.post("/v1/predict", files=parts(clip))
         assert (answer.status_code, answer.json()["error"]["code"]) == (504, "too_slow")
+
+
+def test_a_video_that_finds_no_room_waits_for_no_picture(
+    bundle: Bundle, clip: bytes, tmp_path: Path
+) -> None:
+    (path,) = write_pictures(tmp_path, 1)
+    app = app_of(bundle, limits=replace(SMALL, max_waiting=2, max_files=2))
+    engine = app.state.engine
+    gate, network = threading.Event(), engine.scorer.network
+
+    class Gated:
+        """A network behind a gate."""
+
+        input, device, precision = network.input, network.device, network.precision
+
+        def answer(self, image_BCHW: np.ndarray, *, describe: bool) -> NetworkAnswer:
+            assert gate.wait(30)
+            return network.answer(image_BCHW, describe=describe)
+
+    engine.scorer.network = Gated()
+    gate.set()
+    with live(app) as server, ThreadPoolExecutor(1) as pool:
+        gate.clear()
+        first = pool.submit(httpx.post, f"{server.url}/v1/predict", files=parts(path.read_bytes()), timeout=60)
+        until(lambda: engine.num_held == 1)
+        refused = httpx.post(f"{server.url}/v1/predict", files=parts(path.read_bytes(), clip), timeout=5)
+        gate.set()
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
+        assert first.result().status_code == 200
 
 
 def test_without_its_part_a_video_is_no_picture(bundle: Bundle, clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
