@@ -85,7 +85,11 @@ def test_what_can_not_be_served_says_why(bundle: str, tmp_path: Path, capsys: py
         ):
             assert main(["serve", *arguments]) == 2
             assert words in capsys.readouterr().err
-    for arguments in (["--max-files", "200"], ["--max-video-mb", "50", "--max-request-mb", "40"], ["--memory-mb", "64"]):
+    for arguments in (
+        ["--max-files", "200"],
+        ["--max-video-mb", "50", "--max-request-mb", "40"],
+        ["--memory-mb", "64"],
+    ):
         assert main(["serve", bundle, "--port", "0", *arguments]) == 2
         assert arguments[-2] in capsys.readouterr().err
     for arguments in (["--port", "x"], ["--cors", "*"], ["--timeout-s", "0"]):

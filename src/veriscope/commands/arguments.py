@@ -1,9 +1,9 @@
 """What arguments of the command line may be."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from veriscope.errors import nearest
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
     Commands = object
+Number = TypeVar("Number", int, float)
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,6 +38,31 @@ class Parser(argparse.ArgumentParser):
         return f"unrecognized arguments: {' '.join(unknown)}{hint}"
 
 
+def checked(read: Callable[[str], Number], fits: Callable[[Number], bool], wrong: str) -> Callable[[str], Number]:
+    """Return an argument's type: what `read` makes of its text, refused with the words `wrong` where it doesn't fit."""
+
+    def convert(text: str) -> Number:
+        try:
+            value = read(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{text}' is no {'whole number' if read is int else 'number'}") from None
+        if not fits(value):
+            raise argparse.ArgumentTypeError(f"{text} {wrong}")
+        return value
+
+    return convert
+
+
+margin = checked(float, lambda value: 0 <= value <= 3, "is not between 0 and 3")
+positive = checked(int, lambda value: value >= 1, "is not at least 1")
+not_negative = checked(int, lambda value: value >= 0, "is below 0")
+above_zero = checked(float, lambda value: 0 < value <= 1000, "is not above 0 and at most 1,000")
+share = checked(float, lambda value: 0 < value < 1, "is not between 0 and 1")
+draws = checked(int, lambda value: 100 <= value <= 1_000_000, "is not between 100 and 1,000,000")
+level = checked(float, lambda value: 0.5 <= value < 1, "is not between 0.5 and 1, as 0.95")
+size = checked(int, lambda value: 32 <= value <= 2048, "is not between 32 and 2048")
+
+
 def add_faces(parser: argparse.ArgumentParser) -> None:
     """Add what makes a command judge faces in place of whole pictures."""
     group = parser.add_argument_group("faces", "A picture is judged by its faces, each cut out with a margin.")
@@ -59,110 +85,6 @@ def add_faces(parser: argparse.ArgumentParser) -> None:
         choices=("whole", "nothing"),
         help="a picture without a face: judge the whole of it, or give it no verdict (default: whole)",
     )
-
-
-def margin(text: str) -> float:
-    """Return a share between 0 and 3.
-
-    Raises:
-        ArgumentTypeError: anything else.
-
-    """
-    value = float(text)
-    if not 0 <= value <= 3:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 3")
-    return value
-
-
-def positive(text: str) -> int:
-    """Return a whole number of at least 1.
-
-    Raises:
-        ArgumentTypeError: anything else.
-
-    """
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
-    return value
-
-
-def above_zero(text: str) -> float:
-    """Return a number above 0 and at most 1,000.
-
-    Raises:
-        ArgumentTypeError: anything else.
-
-    """
-    value = float(text)
-    if not 0 < value <= 1000:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1,000")
-    return value
-
-
-def share(text: str) -> float:
-    """Return a share between 0 and 1, both left out.
-
-    Raises:
-        ArgumentTypeError: anything else.
-
-    """
-    value = float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{value:g} is not between 0 and 1")
-    return value
-
-
-def draws(text: str) -> int:
-    """Return a number of resamples.
-
-    Raises:
-        ArgumentTypeError: anything else.
-
-    """
-    value = int(text)
-    if not 100 <= value <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"{value} is not between 100 and 1,000,000")
-    return value
-
-
-def level(text: str) -> float:
-    """Return an interval's level.
-
-    Raises:
-        ArgumentTypeError: anything else.
-
-    """
-    value = float(text)
-    if not 0.5 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0.5 and 1, as 0.95")
-    return value
-
-
-def size(text: str) -> int:
-    """Return the side of an input in pixels.
-
-    Raises:
-        ArgumentTypeError: anything else.
-
-    """
-    value = int(text)
-    if not 32 <= value <= 2048:
-        raise argparse.ArgumentTypeError(f"{value} is not between 32 and 2048")
-    return value
-
-
-def not_negative(text: str) -> int:
-    """Return a whole number of at least 0.
-
-    Raises:
-        ArgumentTypeError: anything else.
-
-    """
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is below 0")
-    return value
 
 
 def quality(text: str) -> int | None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from veriscope.commands.arguments import Commands, positive
+from veriscope.commands.arguments import Commands, checked, positive
 from veriscope.processes import keep_freed_memory
 
 
@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument(
         "--max-flips",
-        type=_up_to_one,
+        type=checked(float, lambda value: 0 <= value <= 1, "is not between 0 and 1"),
         default=0.05,
         metavar="SHARE",
         help="--int8: not written where more verdicts of --check change (default: 0.05)",
@@ -44,13 +44,6 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     parser.set_defaults(run=_run)
-
-
-def _up_to_one(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -4,9 +4,14 @@ import argparse
 import os
 from pathlib import Path
 
-from veriscope.commands.arguments import Commands, add_faces, positive, share
+from veriscope.commands.arguments import Commands, add_faces, checked, positive
+from veriscope.commands.predict import add_terms
 from veriscope.errors import ConfigError
 from veriscope.processes import keep_freed_memory
+
+_port = checked(int, lambda value: 0 <= value <= 65535, "is not between 0 and 65535")
+_above_0 = checked(float, lambda value: 0 < value < 1e9, "is not above 0")
+_not_negative = checked(float, lambda value: 0 <= value < 1e9, "is below 0")
 
 
 def add(commands: Commands) -> None:
@@ -27,7 +32,7 @@ def add(commands: Commands) -> None:
     )
     _add_access(parser)
     _add_limits(parser)
-    _add_terms(parser)
+    add_terms(parser)
     add_faces(parser)
     _add_speed(parser)
     parser.set_defaults(run=_run)
@@ -61,9 +66,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-upload-mb", type=_above_0, default=25, metavar="MB", help="of a picture (default: 25)")
     parser.add_argument("--max-video-mb", type=_above_0, default=100, metavar="MB", help="of a video (default: 100)")
     parser.add_argument("--max-request-mb", type=_above_0, metavar="MB", help="of one request (default: 128)")
-    parser.add_argument(
-        "--memory-mb", type=_above_0, metavar="MB", help="of all uploads at a time (default: 512)"
-    )
+    parser.add_argument("--memory-mb", type=_above_0, metavar="MB", help="of all uploads at a time (default: 512)")
     parser.add_argument("--max-files", type=positive, metavar="N", help="of a request (default: 32)")
     parser.add_argument(
         "--max-pixels", type=positive, default=64_000_000, metavar="N", help="of a picture (default: 64,000,000)"
@@ -91,13 +94,6 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stop-s", type=_above_0, default=10, metavar="S", help="then requests in flight get so long (default: 10)"
     )
-
-
-def _add_terms(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threshold", metavar="val|default|0.xx", help="as of veriscope predict")
-    parser.add_argument("--base-rate", type=share, metavar="SHARE", help="as of veriscope predict")
-    parser.add_argument("--ood-threshold", type=float, metavar="SHARE", help="as of veriscope predict")
-    parser.add_argument("--no-unsure", action="store_true", help="as of veriscope predict")
 
 
 def _add_speed(parser: argparse.ArgumentParser) -> None:
@@ -133,27 +129,6 @@ def _run(arguments: argparse.Namespace) -> int:
         ) from None
     keep_freed_memory()
     return run_serve(arguments)
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65535:
-        raise argparse.ArgumentTypeError(f"{value} is not between 0 and 65535")
-    return value
-
-
-def _above_0(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
-
-
-def _not_negative(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return value
 
 
 def _origin(text: str) -> str:

@@ -96,9 +96,7 @@ def test_a_video_that_takes_too_long_gets_504(bundle: Bundle, clip: bytes) -> No
         assert (answer.status_code, answer.json()["error"]["code"]) == (504, "too_slow")
 
 
-def test_a_video_that_finds_no_room_waits_for_no_picture(
-    bundle: Bundle, clip: bytes, tmp_path: Path
-) -> None:
+def test_a_video_that_finds_no_room_waits_for_no_picture(bundle: Bundle, clip: bytes, tmp_path: Path) -> None:
     (path,) = write_pictures(tmp_path, 1)
     app = app_of(bundle, limits=replace(SMALL, max_waiting=2, max_files=2))
     engine = app.state.engine
