@@ -176,6 +176,9 @@ def test_heat_maps_of_standard_input_are_refused(
 ) -> None:
     assert main(["predict", bundle, "-", "--heat-maps", str(tmp_path)]) == 2
     assert "name the file" in capsys.readouterr().err
+    (tmp_path / "list.txt").write_text("-\n")
+    assert main(["predict", bundle, str(tmp_path / "list.txt"), "--from-lists", "--heat-maps", str(tmp_path)]) == 2
+    assert "name the file" in capsys.readouterr().err
 
 
 def test_fail_on_tells_a_script(bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

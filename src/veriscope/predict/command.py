@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from veriscope.bundle.bundle import load_bundle
 from veriscope.bundle.scorer import InMemory, Scorer
 from veriscope.data.decode import MAX_BYTES
 from veriscope.errors import DataError
@@ -19,7 +18,7 @@ from veriscope.explain.evidence import CAVEAT
 from veriscope.predict.face_text import faces_footer
 from veriscope.predict.faces import FaceCutter, face_cutter, judge_faces
 from veriscope.predict.inputs import MAX_LIST_BYTES, STDIN, Inputs, read_list
-from veriscope.predict.judge import Judge
+from veriscope.predict.judge import Judge, judge_of
 from veriscope.predict.output import NO_VERDICT, Format, csv_header, open_output, show_verdict, write_verdicts
 from veriscope.predict.unfinished import FORMS, unfinished
 from veriscope.predict.video import judge_paths
@@ -76,13 +75,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
 
     """
     form = _format(arguments)
-    judge = Judge.of(
-        load_bundle(arguments.bundle),
-        threshold=arguments.threshold,
-        base_rate=arguments.base_rate,
-        unsure=not arguments.no_unsure,
-        strange_from=arguments.ood_threshold,
-    )
+    judge = judge_of(arguments)
     inputs = _inputs(arguments)
     cutter = face_cutter(arguments)
     videos = VideoWork(arguments, inputs, judge=judge, cutter=cutter)
@@ -93,7 +86,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
         num_workers=arguments.workers,
         calibration=judge.terms.calibration,
     )
-    heat = _heat_maps(arguments, scorer, judge)
+    heat = _heat_maps(arguments.heat_maps, inputs, scorer, judge)
     work = _Work(scorer, judge, videos, cutter, heat)
     counts = _write(arguments, work, inputs, form=form)
     console = Console(stderr=True)
@@ -140,14 +133,14 @@ def _write(arguments: argparse.Namespace, work: _Work, inputs: Inputs, *, form: 
     return counts
 
 
-def _heat_maps(arguments: argparse.Namespace, scorer: Scorer, judge: Judge) -> "HeatMaps | None":
-    if arguments.heat_maps is None:
+def _heat_maps(folder: Path | None, inputs: Inputs, scorer: Scorer, judge: Judge) -> "HeatMaps | None":
+    if folder is None:
         return None
-    if STDIN in arguments.paths and not arguments.from_lists:
+    if STDIN in inputs.named:
         raise DataError("--heat-maps reads each picture a second time, which standard input can't: name the file.")
     from veriscope.predict.heat_maps import HeatMaps  # late: a page's templates are not needed for verdicts
 
-    return HeatMaps(arguments.heat_maps, scorer=scorer, judge=judge)
+    return HeatMaps(folder, scorer=scorer, judge=judge)
 
 
 def _from_stdin() -> InMemory:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from veriscope.bundle.bundle import load_bundle
 from veriscope.bundle.scorer import Scored, Scorer
 from veriscope.data.decode import MAX_BYTES, decode_image
 from veriscope.errors import DataError, DecodeError, printable
@@ -22,7 +21,7 @@ from veriscope.predict.explain_page import MAX_SHOWN, Shown, explain_page, shown
 from veriscope.predict.face_text import faces_footer
 from veriscope.predict.faces import FaceCutter, face_cutter, part_of, surroundings
 from veriscope.predict.inputs import STDIN, Inputs
-from veriscope.predict.judge import Judge
+from veriscope.predict.judge import Judge, judge_of
 from veriscope.predict.video import is_video
 from veriscope.progress import say, tracked
 from veriscope.types import Calibration, ClassName, Region, Verdict
@@ -48,13 +47,7 @@ def run_explain(arguments: argparse.Namespace) -> int:
     """
     folder: Path = arguments.output
     _refuse_taken(folder)
-    judge = Judge.of(
-        load_bundle(arguments.bundle),
-        threshold=arguments.threshold,
-        base_rate=arguments.base_rate,
-        unsure=not arguments.no_unsure,
-        strange_from=arguments.ood_threshold,
-    )
+    judge = judge_of(arguments)
     inputs, cutter = Inputs(arguments.paths), face_cutter(arguments)
     scorer = judge.bundle.scorer(
         device=arguments.device,

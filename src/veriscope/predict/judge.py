@@ -1,9 +1,11 @@
 """From an answer to a verdict: a bundle's terms, and what a person wishes in their place."""
 
+import argparse
 from dataclasses import dataclass
 from typing import Any, Self
 
 from veriscope.bundle.base import BaseBundle
+from veriscope.bundle.bundle import load_bundle
 from veriscope.bundle.scorer import Scored
 from veriscope.bundle.terms import Terms
 from veriscope.errors import DataError, printable
@@ -115,6 +117,22 @@ class Judge:
                 f"Unsure, too: what is stranger to it than {100 * self.strange_from:.4g} % of {ood.fitted_on}."
             )
         return lines
+
+
+def judge_of(arguments: argparse.Namespace) -> Judge:
+    """Return the judge that the arguments of commands.predict.add_terms ask for, of the bundle that they name.
+
+    Raises:
+        VeriscopeError: no such bundle, and as Judge.of.
+
+    """
+    return Judge.of(
+        load_bundle(arguments.bundle),
+        threshold=arguments.threshold,
+        base_rate=arguments.base_rate,
+        unsure=not arguments.no_unsure,
+        strange_from=arguments.ood_threshold,
+    )
 
 
 def to_verdict(

@@ -38,7 +38,6 @@ _PROBLEMS = {
     413: ("too_large", "A request may hold 100 MB. Send fewer files at once."),
     415: ("bad_type", "Send a form, multipart/form-data, with each picture as a part named 'files'."),
     421: ("unknown_host", "This server does not answer under that name."),
-    500: ("internal", "Something went wrong in the server. Its log says what, under this request_id."),
     503: ("busy", "The server has as much to do as it can hold. Try again in 2 s."),
     504: ("too_slow", "There was no answer within 30 s, and the work was dropped."),
 }

@@ -19,10 +19,9 @@ import uvicorn
 from fastapi import FastAPI
 from rich.console import Console
 
-from veriscope.bundle import load_bundle
 from veriscope.errors import ConfigError, ModelError
 from veriscope.predict.faces import face_cutter
-from veriscope.predict.judge import Judge
+from veriscope.predict.judge import judge_of
 from veriscope.progress import say
 from veriscope.serving.app import create_app
 from veriscope.serving.protocol import PatientProtocol
@@ -109,19 +108,12 @@ def run_serve(arguments: argparse.Namespace) -> int:
         hosts=frozenset(name.lower() for name in arguments.allowed_host),
         origins=frozenset(arguments.cors),
     )
-    bundle = load_bundle(arguments.bundle)
-    judge = Judge.of(
-        bundle,
-        threshold=arguments.threshold,
-        base_rate=arguments.base_rate,
-        unsure=not arguments.no_unsure,
-        strange_from=arguments.ood_threshold,
-    )
+    judge = judge_of(arguments)
     cutter = face_cutter(arguments)
     listener = open_socket(arguments.host, arguments.port)
     console = Console(stderr=True)
     with contextlib.closing(listener):
-        scorer = bundle.scorer(
+        scorer = judge.bundle.scorer(
             device=arguments.device,
             precision=arguments.precision,
             batch_size=limits.batch_size,
@@ -130,7 +122,7 @@ def run_serve(arguments: argparse.Namespace) -> int:
         )
         app = create_app(judge, scorer, limits=limits, access=access, unsure=not arguments.no_unsure, cutter=cutter)
         _set_up_log(arguments.log_level)
-        say(console, f"veriscope serves {bundle.record.model.name} at {_address(listener)} (Ctrl-C ends it)")
+        say(console, f"veriscope serves {judge.bundle.record.model.name} at {_address(listener)} (Ctrl-C ends it)")
         if access.token is None and not _is_local(arguments.host):
             say(console, "Whoever reaches this machine can use it: --token-file FILE asks for a token.")
         server = Server(make_config(app, stop_s=arguments.stop_s), app=app, drain_s=arguments.drain_s)

@@ -221,7 +221,7 @@ class Reader:
     async def read(
         self, headers: Mapping[str, str], stream: AsyncIterator[bytes], *, retry_after_s: int
     ) -> list[Upload]:
-        """Return the files of a request.
+        """Return the files of a request; its bytes are held until `release`, also where it has no answer.
 
         Raises:
             ApiError: no sound form, or more than is granted. What still comes of the body is for the server to pass
@@ -236,13 +236,9 @@ class Reader:
             async with asyncio.timeout(self.limits.upload_s):
                 return await self._parse(form, stream, retry_after_s=retry_after_s)
         except TimeoutError:
-            self.release()
             raise ApiError(
                 HTTPStatus.REQUEST_TIMEOUT, "too_slow_upload", f"The body took over {self.limits.upload_s:g} s to come."
             ) from None
-        except BaseException:
-            self.release()
-            raise
 
     async def _parse(self, form: Form, stream: AsyncIterator[bytes], *, retry_after_s: int) -> list[Upload]:
         num_read = 0
