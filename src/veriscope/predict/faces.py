@@ -3,7 +3,7 @@
 import argparse
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -69,9 +69,7 @@ class FaceCutter:
 
     def facts(self) -> dict[str, Any]:
         """Return what decides which parts are judged, as plain values for JSON."""
-        rules = self.rules
-        own = {"margin": rules.margin, "min_px": rules.min_px, "max_faces": rules.max_faces, "no_face": rules.no_face}
-        return {"faces": {**self.finder.facts, **own}}
+        return {"faces": {**self.finder.facts, **asdict(self.rules)}}
 
     def parts(self, image_HWC: Pixels, cut: Cut) -> list[Pixels]:
         """Return the pixels to judge: one picture a face; without faces the whole, or none."""
@@ -84,17 +82,10 @@ class FaceCutter:
         if not cut.regions:
             return self._without_faces(path, cut, answers, judge=judge)
         faces = face_verdicts(cut, answers, judge=judge)
-        chosen = max(faces, key=rank)
-        decides = faces.index(chosen)
+        decides = max(range(len(faces)), key=lambda place: rank(faces[place]))
+        chosen = judge.verdict(replace(answers[decides], path=path))
         return FacesVerdict(
-            path=str(path),
-            label=chosen.label,
-            score=chosen.score,
-            logit=chosen.logit,
-            threshold=judge.threshold.value,
-            error=chosen.error,
-            unsure_because=chosen.unsure_because,
-            ood=chosen.ood,
+            **asdict(chosen),
             faces=faces,
             decides=None if chosen.score is None else decides,
             note="; ".join(self._left_out(cut)) or None,
@@ -104,18 +95,8 @@ class FaceCutter:
         said = "no face found"
         if cut.num_small:
             said = f"no face of {self.rules.min_px} px or more, {_counted(cut.num_small)} smaller"
-        whole = judge.verdict(answers[0] if answers else Scored(path, None, None, said))
-        return FacesVerdict(
-            path=str(path),
-            label=whole.label,
-            score=whole.score,
-            logit=whole.logit,
-            threshold=whole.threshold,
-            error=whole.error,
-            unsure_because=whole.unsure_because,
-            ood=whole.ood,
-            note=f"{said}: the whole picture was judged" if answers else said,
-        )
+        whole = judge.verdict(replace(answers[0], path=path) if answers else Scored(path, None, None, said))
+        return FacesVerdict(**asdict(whole), note=f"{said}: the whole picture was judged" if answers else said)
 
     def _left_out(self, cut: Cut) -> list[str]:
         small = f"{_counted(cut.num_small)} below {self.rules.min_px} px not judged"

@@ -48,20 +48,15 @@ def picture_verdict(
         found = judge.verdict(judged.scored[0] if judged.scored else Scored(path, None, None, "no score"))
     if error is None and found.label is None:
         error = FileError(code="no_face", message=f"There is nothing to judge: {found.error}.")
-    return FileVerdict(
-        index=index,
-        name=upload.name,
-        verdict=found.label,
-        words=None if found.label is None else WORDS[found.label],
-        score=found.score,
-        logit=found.logit,
-        unsure_because=found.unsure_because,
-        reasons=_reasons(found.score, found.ood, judge=judge),
-        ood=found.ood,
+    return _answer(
+        index,
+        upload,
+        found,
+        error,
         sha256=judged.sha256,
+        reasons=_reasons(found, judge=judge),
         picture=None if facts is None else Picture(**facts._asdict()),
         faces=_faces(found) if isinstance(found, FacesVerdict) else None,
-        error=error,
     )
 
 
@@ -77,7 +72,7 @@ def video_answer(
     index: int, upload: Upload, found: VideoVerdict, sha256: str, *, judge: Judge, cutter: FaceCutter | None = None
 ) -> FileVerdict:
     """Return the answer for one video."""
-    reasons = _reasons(found.score, found.ood, judge=judge)
+    reasons = _reasons(found, judge=judge)
     error = None
     if found.label is None:
         code: Literal["no_score", "no_face", "unreadable"] = "no_score" if found.frames else "unreadable"
@@ -86,18 +81,13 @@ def video_answer(
         error = FileError(code=code, message=f"This video can't be judged: {found.error}.")
     elif found.label == "unsure" and found.suspicious:
         reasons.append("part_looks_fake")
-    return FileVerdict(
-        index=index,
-        name=upload.name,
-        verdict=found.label,
-        words=None if found.label is None else WORDS[found.label],
-        score=found.score,
-        logit=found.logit,
-        unsure_because=found.unsure_because,
-        reasons=reasons,
-        ood=found.ood,
+    return _answer(
+        index,
+        upload,
+        found,
+        error,
         sha256=sha256,
-        picture=None,
+        reasons=reasons,
         video=Video(
             end_s=found.end_s,
             frames=[VideoFrame(time_s=frame.time_s, score=frame.score) for frame in found.frames],
@@ -117,17 +107,46 @@ def video_answer(
             ],
             decides=found.decides,
         ),
+    )
+
+
+def _answer(
+    index: int,
+    upload: Upload,
+    found: Verdict,
+    error: FileError | None,
+    *,
+    sha256: str | None,
+    reasons: list[Reason],
+    picture: Picture | None = None,
+    video: Video | None = None,
+    faces: Faces | None = None,
+) -> FileVerdict:
+    return FileVerdict(
+        index=index,
+        name=upload.name,
+        verdict=found.label,
+        words=None if found.label is None else WORDS[found.label],
+        score=found.score,
+        logit=found.logit,
+        unsure_because=found.unsure_because,
+        reasons=reasons,
+        ood=found.ood,
+        sha256=sha256,
+        picture=picture,
+        video=video,
+        faces=faces,
         error=error,
     )
 
 
-def _reasons(score: float | None, ood: float | None, *, judge: Judge) -> list[Reason]:
-    if score is None:
+def _reasons(found: Verdict, *, judge: Judge) -> list[Reason]:
+    if found.score is None:
         return []
     reasons: list[Reason] = []
-    if name_verdict(score, threshold=judge.threshold.value, band=judge.band) == "unsure":
+    if name_verdict(found.score, threshold=judge.threshold.value, band=judge.band) == "unsure":
         reasons.append("near_threshold")
-    if judge.strange_from is not None and is_strange(ood, judge.strange_from):
+    if judge.strange_from is not None and is_strange(found.ood, judge.strange_from):
         reasons.append("unlike_training")
     return reasons
 
