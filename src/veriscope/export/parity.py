@@ -92,7 +92,8 @@ def measure(torch: Answers, graph: Answers, *, folder: Path) -> Costs:
         lost = next(one for one, other in pairs if (one.score is None) != (other.score is None))
         raise ModelError(f"torch and the graph don't agree whether '{lost.path}' has a verdict.")
     labels = _labels([one.path for one, _ in both], root=folder)
-    curves = [auroc(labels, _kept(side, both=both)) if len(labels) else None for side in (torch, graph)]
+    logits = np.array([(one.logit, other.logit) for one, other in both], dtype=np.float32).reshape(-1, 2)
+    curves = [auroc(labels, side) if len(labels) else None for side in logits.T]
     return Costs(
         pictures=folder.name,
         num_pictures=len(both),
@@ -149,11 +150,6 @@ def made_pictures(spec: InputSpec) -> Pixels:
 def _largest(pairs: Sequence[tuple[float | None, float | None]]) -> float | None:
     known = [abs(one - other) for one, other in pairs if one is not None and other is not None]
     return max(known, default=None)
-
-
-def _kept(side: Answers, *, both: Sequence[tuple[Scored, Scored]]) -> Vector:
-    judged = {one.path for one, _ in both}
-    return np.array([one.logit for one in side.scored if one.path in judged], dtype=np.float32)
 
 
 def _labels(paths: Sequence[Path], *, root: Path) -> npt.NDArray[np.int8]:

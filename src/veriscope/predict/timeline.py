@@ -61,7 +61,7 @@ def draw_timeline(verdict: VideoVerdict, *, judge: Judge, thumbnails: Thumbnails
         for start, end in pairwise(points):
             draw.line((start, end), fill=FAINT, width=1)
         for frame, point in zip(judged, points, strict=True):
-            _mark(draw, frame, point)
+            _shape(draw, frame.label, point)
     else:
         _draw_columns(draw, axis, judged)
     for number, small in enumerate(smalls):
@@ -105,6 +105,10 @@ class _Axis:
         return [number * step for number in range(first, int(self.end_s / step + 1e-9) + 1)]
 
 
+def _colour(label: str | None, *, otherwise: Colour = UNSURE) -> Colour:
+    return {"fake": FAKE, "real": REAL}.get(label or "", otherwise)
+
+
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=size)
 
@@ -121,8 +125,8 @@ def _write_title(draw: Draw, verdict: VideoVerdict, judge: Judge) -> None:
     name = Path(verdict.path).name
     name = name if len(name) <= 70 else f"{name[:50]}...{name[-17:]}"
     score = 0.0 if verdict.score is None else verdict.score
-    word = {"fake": FAKE, "real": REAL}.get(verdict.label or "", INK)
-    _text(draw, (LEFT, 24), f"{verdict.label}, score {score:.3f}", size=20, anchor="ls", fill=word)
+    colour = _colour(verdict.label, otherwise=INK)
+    _text(draw, (LEFT, 24), f"{verdict.label}, score {score:.3f}", size=20, anchor="ls", fill=colour)
     _text(draw, (WIDTH - RIGHT, 24), name, size=16, anchor="rs")
     fake_from = judge.threshold.value if judge.band is None else max(judge.threshold.value, judge.band.high)
     told = f"{num_fake} of {len(judged)} frames look fake (score from {fake_from:.3g} on)"
@@ -155,20 +159,16 @@ def _draw_grid(draw: Draw, axis: _Axis, judge: Judge) -> None:
     y = axis.y(judge.threshold.value)
     for x in range(LEFT, WIDTH - RIGHT, 10):  # dashed
         draw.line(((x, y), (min(x + 5, WIDTH - RIGHT), y)), fill=INK, width=1)
-    for number, (colour, word) in enumerate(((FAKE, "fake"), (UNSURE, "unsure"), (REAL, "real"))):
+    for number, word in enumerate(("fake", "unsure", "real")):
         x = WIDTH - RIGHT - 200 + 70 * number
-        _shape(draw, word, (x, TOP + PLOT + 34), colour)
+        _shape(draw, word, (x, TOP + PLOT + 34))
         _text(draw, (x + 10, TOP + PLOT + 34), word, size=13, anchor="lm")
     _text(draw, (LEFT, TOP + PLOT + 34), "score over time; dashed: threshold; grey: unsure band", size=13, anchor="lm")
 
 
-def _mark(draw: Draw, frame: FrameVerdict, at: tuple[float, float]) -> None:
-    _shape(draw, frame.label or "unsure", at, {"fake": FAKE, "real": REAL}.get(frame.label or "", UNSURE))
-
-
-def _shape(draw: Draw, word: str, at: tuple[float, float], colour: Colour) -> None:
+def _shape(draw: Draw, word: str | None, at: tuple[float, float]) -> None:
     """Draw a triangle for fake, a square for unsure, a circle for real."""
-    x, y = at
+    (x, y), colour = at, _colour(word)
     if word == "fake":
         draw.polygon(((x, y - 5), (x - 5, y + 4), (x + 5, y + 4)), fill=colour)
     elif word == "real":
@@ -178,7 +178,7 @@ def _shape(draw: Draw, word: str, at: tuple[float, float], colour: Colour) -> No
 
 
 def _draw_columns(draw: Draw, axis: _Axis, judged: Sequence[FrameVerdict]) -> None:
-    """Draw, for each column of pixels, a line from its lowest to its highest score, and a dot at its middle."""
+    """Draw, for each column of pixels, a line from its lowest to its highest score, and a dot at each."""
     columns: dict[int, list[FrameVerdict]] = {}
     for frame in judged:
         columns.setdefault(round(axis.x(frame.time_s)), []).append(frame)
@@ -188,8 +188,7 @@ def _draw_columns(draw: Draw, axis: _Axis, judged: Sequence[FrameVerdict]) -> No
     for x, frames in columns.items():
         for frame in frames:
             y = axis.y(frame.score or 0.0)
-            colour = {"fake": FAKE, "real": REAL}.get(frame.label or "", UNSURE)
-            draw.rectangle((x - 1, y - 1, x + 1, y + 1), fill=colour)
+            draw.rectangle((x - 1, y - 1, x + 1, y + 1), fill=_colour(frame.label))
 
 
 def _paste(image: Image.Image, draw: Draw, small: Small, number: int) -> None:
@@ -199,6 +198,5 @@ def _paste(image: Image.Image, draw: Draw, small: Small, number: int) -> None:
     picture = picture.resize((max(round(picture.width * ratio), 1), max(round(picture.height * ratio), 1)))
     image.paste(picture, (left, top + (SMALL_PX[1] - picture.height) // 2))
     said = f"{clock_text(small.frame.time_s)}  {small.frame.score:.3f}"
-    colour = {"fake": FAKE, "real": REAL}.get(small.frame.label or "", UNSURE)
-    _shape(draw, small.frame.label or "unsure", (left + 6, top + SMALL_PX[1] + 12), colour)
+    _shape(draw, small.frame.label, (left + 6, top + SMALL_PX[1] + 12))
     _text(draw, (left + 16, top + SMALL_PX[1] + 12), said, size=13, anchor="lm")
