@@ -89,9 +89,11 @@ class VideoApart:
         assert self._process.stdout is not None
         pipe = self._process.stdout.fileno()
         found = bytearray()
+        waiting = select.poll()  # select() takes no file number above 1,023, which a server's connections can reach
+        waiting.register(pipe, select.POLLIN)
         while len(found) < size:
             since = time.monotonic()
-            ready, _, _ = select.select([pipe], [], [], self._left_s)
+            ready = waiting.poll(None if self._left_s is None else 1000 * self._left_s)
             piece = os.read(pipe, min(size - len(found), 1 << 20)) if ready else b""
             if self._left_s is not None:
                 self._left_s = max(self._left_s - (time.monotonic() - since), 0.0)

@@ -37,6 +37,22 @@ def test_reasons_come_home() -> None:
         pass
 
 
+def test_a_server_of_many_connections_reads_too(tmp_path: Path) -> None:
+    """select() takes no file number from 1,024 on."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 1200:
+        pytest.skip("this system lets no process open so many files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        with open_video_apart(make_clip(5), time_limit_s=60) as video:
+            assert list(video.sample())
+    finally:
+        for number in held:
+            os.close(number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def bomb(num_samples: int) -> bytes:
     """An MP4 of two kilobytes whose index claims that many frames of a byte."""
     clip = make_clip(30, options={"bf": "0"})
