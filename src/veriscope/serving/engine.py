@@ -22,6 +22,7 @@ import numpy as np
 from veriscope.bundle.network import Network, NetworkAnswer, Pixels
 from veriscope.bundle.scorer import Scored, Scorer
 from veriscope.data.decode import PictureFacts, decode_with_facts
+from veriscope.data.video import can_read_videos
 from veriscope.errors import DecodeError
 from veriscope.predict.faces import Cut, FaceCutter, score_groups
 from veriscope.serving.errors import ApiError, busy, internal, stopping, too_slow
@@ -246,7 +247,7 @@ class Engine:
         data = job.data
         assert data is not None, "a file is decoded once"
         sha256 = job.sha256 = hashlib.sha256(data).hexdigest()
-        if (no := no_picture(data)) is not None:
+        if (no := no_picture(data, videos=can_read_videos())) is not None:
             return Judged((), None, sha256, no)
         began = time.monotonic()
         try:
