@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -100,6 +100,7 @@ class Engine:
         self.num_held = 0  # event loop only
         self._rate = 0.0  # pictures a second, lately; event loop only
         self._lately = time.monotonic()
+        self._helping: set[Future[Any]] = set()
         self._queue: deque[_Job | _Call] = deque()
         self._num_decoding = 0
         self._ended = False
@@ -130,7 +131,7 @@ class Engine:
     @property
     def is_busy(self) -> bool:
         """Whether a thread of it still works."""
-        return self._num_decoding > 0 or self._thread.is_alive()
+        return self._num_decoding > 0 or self._thread.is_alive() or len(self._helping) > 0
 
     def refuse_if_full(self, num_files: int = 1) -> None:
         """Let a request pass that there is room for.
@@ -185,6 +186,8 @@ class Engine:
         self._hold(1)
         network = _Shared(self)
         running = self._helpers.submit(work, network)
+        self._helping.add(running)
+        running.add_done_callback(self._helping.discard)
         running.add_done_callback(lambda _: self._from_thread(self._hold, -1))
         try:
             async with asyncio.timeout(timeout_s):

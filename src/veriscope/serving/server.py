@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from rich.console import Console
 
 from veriscope.bundle import load_bundle
+from veriscope.data.video_apart import end_readers
 from veriscope.errors import ConfigError
 from veriscope.predict.faces import face_cutter
 from veriscope.predict.judge import Judge
@@ -134,6 +135,7 @@ def run_serve(arguments: argparse.Namespace) -> int:
         server = Server(make_config(app, stop_s=arguments.stop_s), app=app, drain_s=arguments.drain_s)
         server.run(sockets=[listener])
     if app.state.engine.is_busy:  # a decoder that can't be stopped must not keep the process
+        end_readers()
         logging.shutdown()
         sys.stderr.flush()
         os._exit(0)
