@@ -62,6 +62,13 @@ def keep_freed_memory() -> bool:
     return all(mallopt(*setting) for setting in wanted)
 
 
+def return_freed_memory() -> None:
+    """Give what this process has freed back to the kernel, where glibc can, as after a step that is done but once."""
+    library = ctypes.CDLL(None) if os.name == "posix" else None
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)  # type: ignore[union-attr]
+
+
 def close_on_sigterm() -> None:
     """Let SIGTERM, which `kill` and SLURM send, raise Terminated, once; without this Python ends on the spot."""
 

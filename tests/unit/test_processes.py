@@ -75,6 +75,35 @@ def test_settings_of_the_environment_stand() -> None:
     assert faults > 50_000 or platform.libc_ver()[0] != "glibc"
 
 
+RETURNED = """
+import ctypes
+from veriscope.processes import keep_freed_memory, return_freed_memory
+
+def resident_mb():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]) // 1024
+
+keep_freed_memory()
+library = ctypes.CDLL(None)
+library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+blocks = [library.malloc(1_000_000) for _ in range(200)]
+for block in blocks:
+    ctypes.memset(ctypes.c_void_p(block), 1, 1_000_000)
+for block in blocks:
+    library.free(block)
+kept = resident_mb()
+return_freed_memory()
+print(kept, resident_mb())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library is left alone")
+def test_freed_memory_is_returned_where_that_is_asked_for() -> None:
+    done = subprocess.run([sys.executable, "-c", RETURNED], cwd=ROOT, capture_output=True, text=True, check=True)
+    kept, left = map(int, done.stdout.split())
+    assert kept > 200
+    assert left < 100
+
+
 SWALLOWED = """
 import os, signal, sys
 from veriscope import cli

@@ -14,7 +14,7 @@ from tests.helpers.badfiles import write_readable, write_unreadable
 from tests.helpers.exported import FACTS, bundle_with_ood, entries, exported
 
 from veriscope.bundle import Bundle, load_bundle, load_folder
-from veriscope.bundle.onnx_bundle import OnnxBundle, num_threads
+from veriscope.bundle.onnx_bundle import MOST_ON_CPU, OnnxBundle, num_threads
 from veriscope.bundle.onnx_file import EXPORT_KEY, OOD_KEY, RECORD_KEY, read_onnx_file, sealed
 from veriscope.errors import BundleError, ConfigError
 from veriscope.predict.judge import Judge
@@ -290,6 +290,29 @@ def test_graphs_that_onnx_runtime_can_t_run_end_in_a_line(folder: Bundle, tmp_pa
     other.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 64
     with pytest.raises(BundleError, match="is another than its record says"):
         load_bundle(sealed_with(folder, other, tmp_path / "size.onnx")).network()
+
+
+def test_many_pictures_are_answered_in_small_passes(graph: OnnxBundle) -> None:
+    """A pass takes memory by its pictures: 32 of texture_best took 4.6 GB, and more than 2 GB ended its container."""
+    rng = np.random.default_rng(0)
+    side = graph.input.size_px
+    image_BCHW = rng.integers(0, 256, (2 * MOST_ON_CPU + 1, 3, side, side), dtype=np.uint8)
+    network = graph.network(device="cpu")
+    sizes = []
+    session = network._session
+
+    class Counted:
+        def run(self, names: list[str], given: dict[str, np.ndarray]) -> list[np.ndarray]:
+            sizes.append(len(given["image"]))
+            return session.run(names, given)
+
+    network._session = Counted()
+    together = network.answer(image_BCHW, describe=True)
+    assert sizes == [MOST_ON_CPU, MOST_ON_CPU, 1]
+    alone = [network.answer(image_BCHW[row : row + 1], describe=True) for row in range(len(image_BCHW))]
+    np.testing.assert_allclose(together.logits, np.concatenate([one.logits for one in alone]), atol=1e-5)
+    assert [len(vectors) for vectors in together.vectors] == [len(image_BCHW)] * len(alone[0].vectors)
+    assert network.answer(image_BCHW[:0], describe=False).logits.shape == (0,)
 
 
 def test_a_graph_that_answers_less_than_it_says_is_found(folder: Bundle, tmp_path: Path) -> None:
