@@ -264,7 +264,7 @@ def test_work_that_outlives_the_engine_is_known(bundle: Bundle) -> None:
 
     async def hang() -> None:
         await engine.start()
-        with pytest.raises(ApiError, match="too_slow|no answer"):
+        with pytest.raises(ApiError, match="no answer within"):
             await engine.help(lambda _: release.wait(30), timeout_s=0.05)
         await engine.stop()
 
