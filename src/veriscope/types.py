@@ -316,7 +316,8 @@ class FrameVerdict:
 class FaceTrack:
     """A face of a video, from `start_s` to the last of `num_frames` frames that show it at `last_s`.
 
-    Label, score and logit are of the middle of those frames; `region` is where it was first seen.
+    Score and logit are of the middle of those frames, and so is the label, but that a stretch of them that looks fake
+    makes it unsure; `region` is where it was first seen.
     """
 
     start_s: float

@@ -64,7 +64,7 @@ def test_several_files_get_the_verdicts_of_predict(
         label = card.locator(".scale").get_attribute("aria-label")
         assert label.startswith(f"Score {verdict.score * 100:.0f} of 100. From 40 on it says fake. Between 38 and 45")
     assert shown.nth(3).locator("h3").inner_text() == "No verdict"
-    assert "no picture" in shown.nth(3).inner_text()
+    assert "no file that the server reads" in shown.nth(3).inner_text()
     until(lambda: "to come" not in page.locator("#summary").inner_text())
     assert "1 without a verdict" in page.locator("#summary").inner_text()
     assert re.search(r"(Score \d+ of 100|no verdict)\.$", page.locator("#status").text_content())
@@ -172,6 +172,16 @@ def test_a_video_has_a_timeline(watched: Watched, server: Live) -> None:
     page.click(".result summary")
     assert "8 frames of 4.0 s" in page.locator(".result dl").inner_text()
     assert page.locator("button:text('Show where it looked')").count() == 0
+    assert page.locator(".frame video").get_attribute("aria-label") == "clip.mp4"
+
+
+def test_equal_buttons_say_aloud_which_file_they_are_of(watched: Watched, server: Live, tmp_path: Path) -> None:
+    page = watched.open(server.url)
+    paths = write_pictures(tmp_path, 2)
+    page.set_input_files("#files", paths)
+    for path in paths:
+        page.get_by_role("button", name=f"Show where it looked {path.name}", exact=True).wait_for()
+        assert page.locator(f"summary:has-text('Details {path.name}')").count() == 1
 
 
 def test_history_stays_in_the_browser_until_it_is_forgotten(watched: Watched, server: Live, tmp_path: Path) -> None:

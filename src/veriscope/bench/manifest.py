@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from veriscope.data.manifest import Manifest
+from veriscope.errors import DataError
 
 MIB = 2**20
 
@@ -75,8 +76,15 @@ def _measure_worker(method: Literal["spawn", "fork"], manifest: Manifest) -> tup
     parcel_receiver, parcel_sender = context.Pipe(duplex=False)
     worker = context.Process(target=_worker, args=(sender, parcel_receiver, inherited))
     worker.start()
-    parcel_sender.send(None if inherited is not None else manifest)
-    result: tuple[float, float, float] = receiver.recv()
+    # With the worker's ends open here, too, its death would never be seen.
+    sender.close()
+    parcel_receiver.close()
+    try:
+        parcel_sender.send(None if inherited is not None else manifest)
+        result: tuple[float, float, float] = receiver.recv()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        worker.join()
+        raise DataError(f"the measured process has ended (exit code {worker.exitcode}): measure again.") from None
     worker.join()
     return result
 

@@ -34,6 +34,18 @@ TOLD = ("length_s", "start_s", "end_s", "num_asked", "num_damaged", "notes")
 _HEADER = struct.Struct(">dIII")  # seconds, number, height, width
 
 
+_running: set["subprocess.Popen[bytes]"] = set()
+
+
+def end_readers() -> None:
+    """End all processes that read videos for this one, which is about to leave without closing anything.
+
+    They end by themselves when it is gone, but not one that is suspended or hangs in FFmpeg.
+    """
+    for process in tuple(_running):
+        process.kill()
+
+
 class VideoApart:
     """A video that another process reads; used as video.Video, whose attributes it has once `sample` has ended."""
 
@@ -52,6 +64,7 @@ class VideoApart:
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
+            _running.discard(self._process)
             self._process = None
 
     def sample(self, *, every_s: float = 1 / FRAMES_PER_SECOND, max_frames: int = MAX_FRAMES) -> Iterator[Frame]:
@@ -73,6 +86,7 @@ class VideoApart:
             bufsize=0,
             env={**child_environment(), "OPENBLAS_NUM_THREADS": "1"},  # each thread takes address space
         )
+        _running.add(self._process)
         while (kind := self._read(1)) == _FRAME:
             time_s, index, height, width = _HEADER.unpack(self._read(_HEADER.size))
             flat = np.frombuffer(self._read(3 * height * width), dtype=np.uint8)
@@ -89,9 +103,11 @@ class VideoApart:
         assert self._process.stdout is not None
         pipe = self._process.stdout.fileno()
         found = bytearray()
+        waiting = select.poll()  # select() takes no file number above 1,023, which a server's connections can reach
+        waiting.register(pipe, select.POLLIN)
         while len(found) < size:
             since = time.monotonic()
-            ready, _, _ = select.select([pipe], [], [], self._left_s)
+            ready = waiting.poll(None if self._left_s is None else 1000 * self._left_s)
             piece = os.read(pipe, min(size - len(found), 1 << 20)) if ready else b""
             if self._left_s is not None:
                 self._left_s = max(self._left_s - (time.monotonic() - since), 0.0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from veriscope.bundle.scorer import Scored
 from veriscope.predict.face_finder import overlap
-from veriscope.predict.frames import middle
+from veriscope.predict.frames import middle, suspicious_stretches
 from veriscope.predict.judge import Judge
 from veriscope.types import FaceTrack, FaceVerdict, FrameVerdict
 
@@ -24,8 +24,12 @@ class _Open:
     last: int = 0
 
 
-def follow(frames: Sequence[FrameVerdict], *, judge: Judge) -> tuple[FaceTrack, ...]:
-    """Return the faces of frames in the order of time as tracks, in the order of their first frames."""
+def follow(frames: Sequence[FrameVerdict], *, judge: Judge, may_be_unsure: bool = True) -> tuple[FaceTrack, ...]:
+    """Return the faces of frames in the order of time as tracks, in the order of their first frames.
+
+    A face whose middle is real, but which looks fake for a stretch, is unsure, as a video is; `may_be_unsure` False
+    turns that off.
+    """
     tracks: list[_Open] = []
     for number, frame in enumerate(frames):
         open_tracks = [track for track in tracks if number - track.last <= LONGEST_GAP + 1]
@@ -47,7 +51,7 @@ def follow(frames: Sequence[FrameVerdict], *, judge: Judge) -> tuple[FaceTrack, 
             track.faces.append(face)
             track.times.append(frame.time_s)
             track.last = number
-    return tuple(_closed(track, judge=judge) for track in tracks)
+    return tuple(_closed(track, judge=judge, may_be_unsure=may_be_unsure) for track in tracks)
 
 
 def deciding(tracks: Sequence[FaceTrack], *, min_frames: int) -> int | None:
@@ -60,7 +64,7 @@ def deciding(tracks: Sequence[FaceTrack], *, min_frames: int) -> int | None:
     return -max(long)[1] if long else None
 
 
-def _closed(track: _Open, *, judge: Judge) -> FaceTrack:
+def _closed(track: _Open, *, judge: Judge, may_be_unsure: bool) -> FaceTrack:
     logits = [face.logit for face in track.faces if face.logit is not None]
     strange = [face.ood for face in track.faces if face.ood is not None]
     first, start_s, last_s, number = track.faces[0], track.times[0], track.times[-1], len(track.faces)
@@ -69,4 +73,7 @@ def _closed(track: _Open, *, judge: Judge) -> FaceTrack:
     logit, ood = middle(logits), middle(strange) if strange else None
     scored = Scored(judge.bundle.path, logit, judge.terms.calibration.score(logit), ood=ood)
     found = judge.verdict(scored)
-    return FaceTrack(start_s, last_s, number, first.region, found.label, found.score, found.logit, found.ood)
+    own = [FrameVerdict(time_s, face.label, None, None) for time_s, face in zip(track.times, track.faces, strict=True)]
+    partly_fake = may_be_unsure and bool(suspicious_stretches(own, end_s=last_s))
+    label = "unsure" if partly_fake and found.label == "real" else found.label
+    return FaceTrack(start_s, last_s, number, first.region, label, found.score, found.logit, found.ood)

@@ -144,7 +144,8 @@ def sum_up(
     judged = [frame for frame in frames if frame.logit is not None]
     parts = suspicious_stretches(frames, end_s=end_s)
     strange = [frame.ood for frame in judged if frame.ood is not None]
-    tracks = follow(frames, judge=judge)
+    may_be_unsure = (rules or VideoRules()).may_be_unsure
+    tracks = follow(frames, judge=judge, may_be_unsure=may_be_unsure)
     decides = deciding(tracks, min_frames=MIN_STRETCH)
     if decides is not None:
         chosen = tracks[decides]
@@ -159,7 +160,7 @@ def sum_up(
         scored = Scored(Path(path), None, None, f"no frame could be judged: {why}")
     whole = judge.verdict(scored)
     label, reasons = whole.label, [whole.unsure_because] if whole.unsure_because else []
-    if parts and (rules or VideoRules()).may_be_unsure and label in ("real", "unsure"):
+    if parts and may_be_unsure and label in ("real", "unsure"):
         label = "unsure"
         longest = max(parts, key=lambda part: part.end_s - part.start_s)
         more = f", and {len(parts) - 1} more such parts" if len(parts) > 1 else ""

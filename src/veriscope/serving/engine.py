@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -22,6 +22,7 @@ import numpy as np
 from veriscope.bundle.network import Network, NetworkAnswer, Pixels
 from veriscope.bundle.scorer import Scored, Scorer
 from veriscope.data.decode import PictureFacts, decode_with_facts
+from veriscope.data.video import can_read_videos
 from veriscope.errors import DecodeError
 from veriscope.predict.faces import Cut, FaceCutter, score_groups
 from veriscope.serving.errors import ApiError, busy, internal, stopping, too_slow
@@ -99,6 +100,7 @@ class Engine:
         self.num_held = 0  # event loop only
         self._rate = 0.0  # pictures a second, lately; event loop only
         self._lately = time.monotonic()
+        self._helping: set[Future[Any]] = set()
         self._queue: deque[_Job | _Call] = deque()
         self._num_decoding = 0
         self._ended = False
@@ -129,7 +131,7 @@ class Engine:
     @property
     def is_busy(self) -> bool:
         """Whether a thread of it still works."""
-        return self._num_decoding > 0 or self._thread.is_alive()
+        return self._num_decoding > 0 or self._thread.is_alive() or len(self._helping) > 0
 
     def refuse_if_stopping(self) -> None:
         """Let a new request pass, unless the server is about to end; those whose files are coming are finished.
@@ -192,6 +194,8 @@ class Engine:
         self._hold(1)
         network = _Shared(self)
         running = self._helpers.submit(work, network)
+        self._helping.add(running)
+        running.add_done_callback(self._helping.discard)
         running.add_done_callback(lambda _: self._from_thread(self._hold, -1))
         try:
             async with asyncio.timeout(timeout_s):
@@ -254,7 +258,7 @@ class Engine:
         data = job.data
         assert data is not None, "a file is decoded once"
         sha256 = job.sha256 = hashlib.sha256(data).hexdigest()
-        if (no := no_picture(data)) is not None:
+        if (no := no_picture(data, videos=can_read_videos())) is not None:
             return Judged((), None, sha256, no)
         began = time.monotonic()
         try:

@@ -1,5 +1,6 @@
 """What holds for every request, before any route sees it: who asks, under which name, and what every answer carries."""
 
+import asyncio
 import ipaddress
 import logging
 import re
@@ -14,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from veriscope.serving.errors import ApiError, internal
+from veriscope.serving.errors import ApiError, internal, stopping
 from veriscope.serving.metrics import Metrics
 from veriscope.serving.settings import Access
 
@@ -81,6 +82,10 @@ class Guard:
             await self._tell(answered, error, request_id)
         except ClientDisconnect:
             status = 499  # nginx's number for a client that has gone; nobody reads it
+        except asyncio.CancelledError:  # the server ends, and its time for what is in flight is up
+            if status:
+                raise
+            await self._tell(answered, stopping(), request_id)
         except Exception:
             log.exception("request %s failed", request_id)
             if status:

@@ -19,6 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 from rich.console import Console
 
+from veriscope.data.video_apart import end_readers
 from veriscope.errors import ConfigError, ModelError
 from veriscope.predict.faces import face_cutter
 from veriscope.predict.judge import judge_of
@@ -131,6 +132,7 @@ def run_serve(arguments: argparse.Namespace) -> int:
     if not server.started:
         raise ModelError("the server did not start: the network gave no first answer. The lines above say why.")
     if app.state.engine.is_busy:  # a decoder that can't be stopped must not keep the process
+        end_readers()
         logging.shutdown()
         sys.stderr.flush()
         os._exit(0)

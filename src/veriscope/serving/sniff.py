@@ -58,14 +58,15 @@ def sniff(data: bytes | bytearray) -> tuple[Kind, str]:
     return "other", "an empty file" if not data else "something else"
 
 
-def no_picture(data: bytes) -> FileError | None:
-    """Return why a file is no picture, by its first bytes; None: it seems to be one."""
+def no_picture(data: bytes, *, videos: bool = False) -> FileError | None:
+    """Return why a file is no picture, by its first bytes; None: it seems to be one. `videos`: they would do, too."""
     kind, words = sniff(data)
     if kind == "picture":
         return None
     return FileError(
         code="no_picture",
-        message=f"This is no picture that the server reads: it is {words or 'a video'}. It reads {_READS}.",
+        message=f"This is no {'file' if videos else 'picture'} that the server reads: it is {words or 'a video'}. "
+        f"It reads {_READS}{' and videos' if videos else ''}.",
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.helpers.clips import make_clip, number_32, patched, sound_only
 
 from veriscope.data.video import open_video
-from veriscope.data.video_apart import open_video_apart
+from veriscope.data.video_apart import end_readers, open_video_apart
 from veriscope.errors import DecodeError
 
 
@@ -35,6 +35,32 @@ def test_reasons_come_home() -> None:
             list(video.sample())
     with pytest.raises(DecodeError, match="empty file"), open_video_apart(b""):
         pass
+
+
+def test_a_server_of_many_connections_reads_too(tmp_path: Path) -> None:
+    """select() takes no file number from 1,024 on."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 1200:
+        pytest.skip("this system lets no process open so many files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        with open_video_apart(make_clip(5), time_limit_s=60) as video:
+            assert list(video.sample())
+    finally:
+        for number in held:
+            os.close(number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_one_that_is_suspended_ends_when_told() -> None:
+    with open_video_apart(make_clip(40)) as video:
+        next(video.sample())
+        process = video._process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+        end_readers()
+        assert process.wait(30) == -signal.SIGKILL
 
 
 def bomb(num_samples: int) -> bytes:

@@ -82,6 +82,15 @@ def test_a_track_s_score_is_that_of_its_middle_frame(judge: Judge) -> None:
     assert (none.label, none.score, none.logit) == (None, None, None)
 
 
+def test_a_face_that_looks_fake_for_a_while_is_not_called_real(judge: Judge) -> None:
+    partly = film(*[[(0, 3.0)]] * 3, *[[(0, -3.0)]] * 4, judge=judge)
+    (track,) = follow(partly, judge=judge)
+    assert (track.label, track.logit) == ("unsure", -3.0)
+    assert follow(partly, judge=judge, may_be_unsure=False)[0].label == "real"
+    flickers = film(*[[(0, 3.0)]] * 2, *[[(0, -3.0)]] * 4, judge=judge)
+    assert follow(flickers, judge=judge)[0].label == "real"
+
+
 def test_the_highest_of_the_long_tracks_decides(judge: Judge) -> None:
     frames = film(
         [(0, -2.0), (300, 1.0)], [(0, -2.0), (300, 1.0)], [(0, -2.0), (300, 1.0), (600, 9.0)], [(600, 9.0)], judge=judge

@@ -1,5 +1,6 @@
 """Many requests at a time: batches, bounds, time limits, clients that go, and the end."""
 
+import asyncio
 import http.client
 import json
 import signal
@@ -26,6 +27,7 @@ from veriscope.bundle import Bundle
 from veriscope.bundle.network import Network, NetworkAnswer
 from veriscope.predict.judge import Judge
 from veriscope.serving.engine import Engine
+from veriscope.serving.errors import ApiError
 
 
 class Gate:
@@ -278,3 +280,34 @@ def test_other_threads_take_turns_with_the_batches(bundle: Bundle) -> None:
         assert first == pytest.approx(second)
         assert side == 32
         assert client.post("/v1/predict", files=parts(picture())).status_code == 200
+
+
+def test_at_the_end_what_is_not_finished_in_time_is_answered(bundle: Bundle) -> None:
+    app, _, gate = gated(bundle)
+    with live(app, stop_s=1.0) as server:
+        gate.open.clear()
+        until(lambda: gate.batches == [1])  # the warm-up
+        pool, (answer,) = in_background(lambda: post(server.url, picture()))
+        with pool:
+            until(lambda: len(gate.batches) == 2)
+            server.server.should_exit = True
+            found = answer.result(30)
+            gate.open.set()
+    assert (found.status_code, found.json()["error"]["code"]) == (503, "stopping")
+
+
+def test_work_that_outlives_the_engine_is_known(bundle: Bundle) -> None:
+    """A video that hangs must not keep a server that has ended: Python waits for such threads."""
+    _, engine, _ = gated(bundle)
+    release = threading.Event()
+
+    async def hang() -> None:
+        await engine.start()
+        with pytest.raises(ApiError, match="no answer within"):
+            await engine.help(lambda _: release.wait(30), timeout_s=0.05)
+        await engine.stop()
+
+    asyncio.run(hang())
+    assert engine.is_busy
+    release.set()
+    until(lambda: not engine.is_busy)

@@ -56,5 +56,9 @@ def test_what_a_file_is_not_is_said_with_what_would_do() -> None:
         error = no_picture(content)
         assert error is not None
         assert error.message.startswith(f"This is no picture that the server reads: it is {what}. It reads JPEG, PNG, ")
+    error = no_picture(b"hello", videos=True)
+    assert error is not None
+    assert error.message.startswith("This is no file that the server reads: it is something else. It reads JPEG, PNG, ")
+    assert error.message.endswith(" and videos.")
     assert file_error(DecodeError("a.jpg", "truncated")).message.endswith("cut off; fetch or copy it again.")
     assert file_error(DecodeError("a.jpg", "damaged: bad marker")).message.endswith("damaged: bad marker.")

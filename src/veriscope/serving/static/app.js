@@ -39,7 +39,7 @@ function add(files) {
   waiting.push(...added);
   byId("drop").classList.add("compact");
   byId("results").hidden = entries.length === 0;
-  announce(`${count(added.length, "picture", "pictures")} added.`);
+  announce(`${count(added.length, "file", "files")} added.`);
   summarize();
   next();
 }

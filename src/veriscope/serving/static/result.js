@@ -49,15 +49,20 @@ export class Entry {
         "div",
         { class: "actions" },
         h("button", { class: "button small", type: "button", onclick: this.cancel },
-          "Cancel", h("span", { class: "visually-hidden" }, ` ${this.file.name}`)),
+          "Cancel", this.named()),
       ),
     );
+  }
+
+  // Read out after words that stand beside every file.
+  named() {
+    return h("span", { class: "visually-hidden" }, ` ${this.file.name}`);
   }
 
   preview() {
     const video = this.file.type.startsWith("video/");
     const shown = video
-      ? h("video", { src: `${this.url}#t=0.1`, muted: true, preload: "metadata", controls: true })
+      ? h("video", { "aria-label": this.file.name, src: `${this.url}#t=0.1`, muted: true, preload: "metadata", controls: true })
       : h("img", { src: this.url, alt: "" });
     shown.addEventListener("error", () => shown.replaceWith(h("p", { class: "no-preview" }, "No preview")));
     return shown;
@@ -126,7 +131,7 @@ export class Entry {
       h("div", { class: "why" }, h("p", {}, message)),
       again
         ? h("div", { class: "actions" }, h("button", { class: "button small", type: "button", onclick: () => this.retry() },
-          "Try again", h("span", { class: "visually-hidden" }, ` ${this.file.name}`)))
+          "Try again", this.named()))
         : "",
     );
   }
@@ -152,12 +157,12 @@ export class Entry {
       ["Judged", this.time.toLocaleString()],
       ["Detector", `${model.name}, weights ${model.weights_sha256.slice(0, 12)}`],
     ];
-    return h("details", {}, h("summary", {}, "Details"),
+    return h("details", {}, h("summary", {}, "Details", this.named()),
       h("dl", {}, rows.flatMap(([name, text, kind]) => [h("dt", {}, name), h("dd", { class: kind }, text)])));
   }
 
   heatButton() {
-    const button = h("button", { class: "button small", type: "button" }, "Show where it looked");
+    const button = h("button", { class: "button small", type: "button" }, "Show where it looked", this.named());
     const problem = h("p", { class: "problem small", role: "alert" });
     button.addEventListener("click", async () => {
       button.disabled = true;
@@ -172,7 +177,7 @@ export class Entry {
         if (error.name === "AbortError") return;
         problem.textContent = error.message;
         button.disabled = false;
-        button.textContent = "Show where it looked";
+        button.replaceChildren("Show where it looked", this.named());
       }
     });
     return [button, problem];

@@ -60,7 +60,7 @@ export function reasons(result, model) {
   }
   if (result.reasons.includes("part_looks_fake")) {
     const parts = result.video.suspicious.map((part) => `${clock(part.start_s)} to ${clock(part.end_s)}`);
-    said.push(`Most of the video decides its score, but a part of it looks fake: ${parts.slice(0, 5).join(", ")}.`);
+    said.push(`A part of it looks fake: ${parts.slice(0, 5).join(", ")}. Its score, that of the middle of its frames, need not show that.`);
   }
   if (result.reasons.includes("unlike_training")) {
     said.push(`The ${result.video ? "video" : "picture"} is unlike those it was trained and checked on, so its score means little here.`);
