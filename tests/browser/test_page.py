@@ -198,7 +198,7 @@ def test_history_stays_in_the_browser_until_it_is_forgotten(watched: Watched, se
     until(lambda: page.evaluate("[...document.querySelectorAll('#past img')].every((i) => i.naturalWidth === 112)"))
     page.click("#forget")
     assert not page.locator("#history").is_visible()
-    assert page.evaluate("localStorage.length") == 0
+    assert page.evaluate("localStorage.getItem('veriscope.history')") == "[]"
     page.evaluate("localStorage.setItem('veriscope.history', '[{\"verdict\": \"__proto__\"}, null, 7]')")
     page.reload()
     page.wait_for_selector("#choose:enabled")
@@ -274,6 +274,29 @@ def test_a_token_is_asked_for_and_kept_in_the_tab(browser: object, bundle: Bundl
         page.locator(".result h3").wait_for()
         assert page.locator(".result h3").inner_text() in WORDS.values()
         assert token not in page.evaluate("JSON.stringify(localStorage)")
+        context.close()
+
+
+def test_without_the_browser_s_storage_it_works(browser: object, bundle: Bundle, tmp_path: Path) -> None:
+    """Browsers can be told to keep nothing of a page: the mere name of a storage is an error there."""
+    refused = "{ get() { throw new DOMException('denied', 'SecurityError'); } }"
+    token = "a-token-for-the-desk"
+    with live(app_of(bundle, access=Access(token=token))) as server:
+        context = browser.new_context()
+        watched = Watched(context.new_page())
+        page = watched.page
+        for name in ("localStorage", "sessionStorage"):
+            page.add_init_script(f"Object.defineProperty(window, '{name}', {refused})")
+        page.goto(f"{server.url}/")
+        page.locator("#token").fill(token)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#choose:enabled")
+        page.set_input_files("#files", write_pictures(tmp_path, 1))
+        page.locator(".result h3").wait_for()
+        assert page.locator(".result h3").inner_text() in WORDS.values()
+        page.click("#clear")
+        assert not page.locator("#history").is_visible()
+        assert [line for line in watched.complaints if "401" not in line] == []
         context.close()
 
 

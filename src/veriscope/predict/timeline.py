@@ -197,6 +197,6 @@ def _paste(image: Image.Image, draw: Draw, small: Small, number: int) -> None:
     ratio = min((CELL - 8) / picture.width, SMALL_PX[1] / picture.height)
     picture = picture.resize((max(round(picture.width * ratio), 1), max(round(picture.height * ratio), 1)))
     image.paste(picture, (left, top + (SMALL_PX[1] - picture.height) // 2))
-    said = f"{clock_text(small.frame.time_s)}  {small.frame.score:.3f}"
+    said = f"{clock_text(small.frame.time_s)}  {small.score:.3f}"
     _shape(draw, small.frame.label, (left + 6, top + SMALL_PX[1] + 12))
     _text(draw, (left + 16, top + SMALL_PX[1] + 12), said, size=13, anchor="lm")

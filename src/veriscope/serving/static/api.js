@@ -12,13 +12,27 @@ export class Problem extends Error {
   }
 }
 
-export const setToken = (token) => sessionStorage.setItem(TOKEN, token);
-export const hasToken = () => sessionStorage.getItem(TOKEN) !== null;
+let token = storedToken();
 
-function authorization() {
-  const token = sessionStorage.getItem(TOKEN);
-  return token === null ? {} : { Authorization: `Bearer ${token}` };
+function storedToken() {
+  try {
+    return sessionStorage.getItem(TOKEN);
+  } catch {
+    return null; // storage is switched off: the token lasts until the page is loaded again
+  }
 }
+
+export function setToken(given) {
+  token = given;
+  try {
+    sessionStorage.setItem(TOKEN, given);
+  } catch {
+    // as above
+  }
+}
+
+export const hasToken = () => token !== null;
+const authorization = () => (token === null ? {} : { Authorization: `Bearer ${token}` });
 
 export async function getModel() {
   let answer;

@@ -54,7 +54,7 @@ export async function remember(entry) {
 }
 
 export function forget() {
-  localStorage.removeItem(KEY);
+  write([]);
 }
 
 // The policy of this page lets no data: address become a picture.
