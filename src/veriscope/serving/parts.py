@@ -1,7 +1,9 @@
 """What a server can do beside judging pictures, where the parts for it are installed: videos, heat maps."""
 
 import base64
+import errno
 import hashlib
+import logging
 from collections.abc import Callable
 from copy import copy
 from functools import partial
@@ -19,9 +21,13 @@ from veriscope.predict.faces import FaceCutter
 from veriscope.predict.judge import Judge
 from veriscope.predict.video import VideoRules, judge_video
 from veriscope.serving.engine import Engine
+from veriscope.serving.errors import busy
 from veriscope.serving.schemas import Capabilities, FileError, HeatMap
 from veriscope.serving.sniff import file_error, no_picture
 from veriscope.types import ClassName, VideoVerdict
+
+log = logging.getLogger("veriscope.serving")
+_NONE_LEFT = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # processes, memory or files
 
 
 def capabilities(cutter: FaceCutter | None = None) -> Capabilities:
@@ -43,7 +49,7 @@ async def video_verdict(
     memory and time are bounded (data.video_apart); its frames share the network with everybody's pictures.
 
     Raises:
-        ApiError: no room (503), or the time is up (504).
+        ApiError: no room, or no process to be had (503), or the time is up (504).
 
     """
     rules = VideoRules(time_limit_s=timeout_s, threads=1, may_be_unsure=may_be_unsure, apart=True)
@@ -53,7 +59,13 @@ async def video_verdict(
         verdict = judge_video(scorer, data, judge=judge, rules=rules, cutter=engine.cutter, name="video")
         return verdict, hashlib.sha256(data).hexdigest()
 
-    return await engine.help(work, timeout_s=timeout_s)
+    try:
+        return await engine.help(work, timeout_s=timeout_s)
+    except OSError as error:
+        if error.errno not in _NONE_LEFT:
+            raise
+        log.warning("no process for a video: %s", error)
+        raise busy(engine.retry_after_s()) from error
 
 
 async def heat_map(engine: Engine, data: bytes, *, judge: Judge) -> HeatMap | FileError:

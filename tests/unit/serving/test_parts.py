@@ -1,6 +1,7 @@
 """Videos and heat maps: answers are those of the commands."""
 
 import base64
+import resource
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -94,6 +95,18 @@ def test_a_video_that_takes_too_long_gets_504(bundle: Bundle, clip: bytes) -> No
     with client_of(app_of(bundle, limits=replace(SMALL, video_s=0.05))) as client:
         answer = client.post("/v1/predict", files=parts(clip))
         assert (answer.status_code, answer.json()["error"]["code"]) == (504, "too_slow")
+
+
+def test_a_video_that_can_have_no_process_may_come_again(client: TestClient, clip: bytes) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # no new file nor pipe; those that are open stay
+    try:
+        answer = client.post("/v1/predict", files=parts(clip))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "busy")
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert client.post("/v1/predict", files=parts(clip)).status_code == 200
 
 
 def test_a_video_that_finds_no_room_waits_for_no_picture(bundle: Bundle, clip: bytes, tmp_path: Path) -> None:
