@@ -4,6 +4,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -27,40 +29,58 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+@contextmanager
+def serving(bundle: str, log: Path, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Yield a server of its own process that is ready, and its address."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "veriscope.cli", "serve", bundle, "--port", str(port), "--device", "cpu", *words]
+    with log.open("w") as stderr:
+        process = subprocess.Popen(command, stderr=stderr)
+    try:
+
+        def ready() -> bool:
+            assert process.poll() is None, log.read_text()
+            try:
+                return httpx.get(f"{url}/readyz").status_code == 200
+            except httpx.TransportError:
+                return False
+
+        until(ready, at_most_s=120)
+        yield process, url
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.slow
 def test_it_serves_until_sigterm_and_ends_in_order(bundle: str, tmp_path: Path) -> None:
-    port = free_port()
-    token = tmp_path / "token"
+    token, log = tmp_path / "token", tmp_path / "log"
     token.write_text("a-token-of-some-length\n")
-    log = tmp_path / "log"
-    command = [sys.executable, "-m", "veriscope.cli", "serve", bundle, "--port", str(port), "--drain-s", "1.5"]
-    with log.open("w") as stderr:
-        process = subprocess.Popen([*command, "--token-file", str(token), "--device", "cpu"], stderr=stderr)
-        try:
-            url = f"http://127.0.0.1:{port}"
-
-            def ready() -> bool:
-                assert process.poll() is None, log.read_text()
-                try:
-                    return httpx.get(f"{url}/readyz").status_code == 200
-                except httpx.TransportError:
-                    return False
-
-            until(ready, at_most_s=120)
-            (path,) = write_pictures(tmp_path / "pictures", 1)
-            headers = {"Authorization": "Bearer a-token-of-some-length"}
-            answer = httpx.post(f"{url}/v1/predict", files=parts(path.read_bytes()), headers=headers)
-            assert answer.json()["results"][0]["verdict"] in ("real", "fake")
-            process.send_signal(signal.SIGTERM)
-            until(lambda: httpx.get(f"{url}/readyz").status_code == 503, at_most_s=1.4)
-            assert process.wait(60) == 0
-        finally:
-            process.kill()
+    with serving(bundle, log, "--drain-s", "1.5", "--token-file", str(token)) as (process, url):
+        (path,) = write_pictures(tmp_path / "pictures", 1)
+        headers = {"Authorization": "Bearer a-token-of-some-length"}
+        answer = httpx.post(f"{url}/v1/predict", files=parts(path.read_bytes()), headers=headers)
+        assert answer.json()["results"][0]["verdict"] in ("real", "fake")
+        process.send_signal(signal.SIGTERM)
+        until(lambda: httpx.get(f"{url}/readyz").status_code == 503, at_most_s=1.4)
+        assert process.wait(60) == 0
     text = log.read_text()
     assert f"at {url}" in text
     assert "POST /v1/predict 200" in text
     assert "Traceback" not in text
     assert "a-token" not in text
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_it_at_once_and_quietly(bundle: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with serving(bundle, log, "--drain-s", "300") as (process, url):
+        process.send_signal(signal.SIGTERM)
+        until(lambda: httpx.get(f"{url}/readyz").status_code == 503, at_most_s=30)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    assert log.read_text().count("\n") == 1, log.read_text()
 
 
 @pytest.mark.slow

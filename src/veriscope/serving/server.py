@@ -67,6 +67,12 @@ class Server(uvicorn.Server):
             return
         asyncio.get_running_loop().call_later(self._drain_s, self._stop_listening)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what listens and what is in flight, then the application."""
+        await super().shutdown(sockets)
+        if self.force_exit:  # uvicorn leaves the application's end out then, and its task ends with a traceback
+            await self.lifespan.shutdown()
+
     def _stop_listening(self) -> None:
         self.should_exit = True
 
