@@ -31,7 +31,7 @@ class Crew(Generic[T, R]):
     """
 
     def __init__(self, processes: int, look: Callable[[Sequence[T]], list[R]], *, crashed: Callable[[T], R]) -> None:
-        """Make a crew; `crashed` gives the row of an item that ends the process which looks at it, alone."""
+        """Make a crew; `crashed` gives the row of an item that ends the process which looks at it alone."""
         self._processes = processes
         self._look = look
         self._crashed = crashed
@@ -87,7 +87,7 @@ class Crew(Generic[T, R]):
                 if self._dismissed:
                     raise RuntimeError("the crew has been dismissed")
                 mate = self._own.mate = _Mate(self._look)
-                self._mates.append(mate)
+                self._mates = [one for one in self._mates if not one.ended] + [mate]
         return mate
 
 
@@ -121,6 +121,7 @@ class _Mate(Generic[T, R]):
             answer: list[R] | Exception = self._pipe.recv()
         except (EOFError, OSError) as error:
             self.end()
+            self._pipe.close()
             if not self._begun:
                 raise VeriscopeError(NO_START) from error
             raise _DiedError from error
@@ -129,6 +130,7 @@ class _Mate(Generic[T, R]):
         return answer
 
     def end(self) -> None:
+        """End the process at once; whoever waits for its answer is told so by the pipe."""
         self.ended = True
         self._process.terminate()
         self._process.join()

@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 import subprocess
@@ -32,6 +33,23 @@ def test_whoever_ends_its_process_is_named_and_a_fault_is_raised_where_it_is_ask
         with pytest.raises(ZeroDivisionError, match="of a process"):
             chunks[4]()
         assert chunks[5]() == [10]
+    finally:
+        crew.dismiss()
+
+
+@pytest.mark.slow
+def test_processes_that_died_leave_no_open_files() -> None:
+    """1,024 are what a process may have open: a folder with as many deadly files would have ended the audit."""
+    crew = Crew(1, doubled, crashed=negative)
+    try:
+        assert crew.begin([13])() == [-13]
+        gc.collect()
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        assert crew.begin([13, 13, 13, 1])() == [-13, -13, -13, 2]
+        gc.collect()
+        assert (
+            len(list(Path("/proc/self/fd").iterdir())) <= before + 3
+        )  # the one process that lives: its pipe and its end
     finally:
         crew.dismiss()
 
