@@ -47,9 +47,8 @@ def test_processes_that_died_leave_no_open_files() -> None:
         before = len(list(Path("/proc/self/fd").iterdir()))
         assert crew.begin([13, 13, 13, 1])() == [-13, -13, -13, 2]
         gc.collect()
-        assert (
-            len(list(Path("/proc/self/fd").iterdir())) <= before + 3
-        )  # the one process that lives: its pipe and its end
+        # The one process that lives has a pipe and its end.
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 3
     finally:
         crew.dismiss()
 
