@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from veriscope.errors import Terminated
 
@@ -53,10 +54,10 @@ def keep_freed_memory() -> bool:
     """
     if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
         return False
-    library = ctypes.CDLL(None) if os.name == "posix" else None
+    library = _c_library()
     if not hasattr(library, "mallopt") or not hasattr(library, "gnu_get_libc_version"):
         return False
-    mallopt = library.mallopt  # type: ignore[union-attr]
+    mallopt = library.mallopt
     # One arena: what a thread of its own frees into another goes back to the kernel all the same.
     wanted = ((_MMAP_THRESHOLD, _LARGEST_INT), (_TRIM_THRESHOLD, _LARGEST_INT), (_ARENA_MAX, 1))
     return all(mallopt(*setting) for setting in wanted)
@@ -64,9 +65,14 @@ def keep_freed_memory() -> bool:
 
 def return_freed_memory() -> None:
     """Give what this process has freed back to the kernel, where glibc can, as after a step that is done but once."""
-    library = ctypes.CDLL(None) if os.name == "posix" else None
+    library = _c_library()
     if hasattr(library, "malloc_trim"):
-        library.malloc_trim(0)  # type: ignore[union-attr]
+        library.malloc_trim(0)
+
+
+def _c_library() -> Any:
+    """Return the C library that this process runs on; None: a system without one to ask."""
+    return ctypes.CDLL(None) if os.name == "posix" else None
 
 
 def close_on_sigterm() -> None:
