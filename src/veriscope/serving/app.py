@@ -27,6 +27,7 @@ from veriscope.serving.page import load_page
 from veriscope.serving.parts import capabilities, heat_map, video_verdict
 from veriscope.serving.schemas import (
     Answer,
+    Capabilities,
     Explained,
     FileError,
     FileVerdict,
@@ -66,7 +67,8 @@ def create_app(
     """
     access = Access() if access is None else access
     metrics = Metrics()
-    engine = Engine(scorer, limits=limits, metrics=metrics, cutter=cutter)
+    granted = capabilities(cutter)
+    engine = Engine(scorer, limits=limits, metrics=metrics, cutter=cutter, videos=granted.video)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -88,7 +90,7 @@ def create_app(
     )
     app.state.engine = engine
     held = Held(limits.max_held_bytes)
-    api = _Api(judge, engine, held=held, unsure=unsure)
+    api = _Api(judge, engine, granted, held=held, unsure=unsure)
     _add_v1(app, api, guarded=access.token is not None)
     _add_operation(app, engine, held)
     _add_page(app)
@@ -125,13 +127,13 @@ def _add_v1(app: FastAPI, api: "_Api", *, guarded: bool) -> None:
 class _Api:
     """The routes below /v1."""
 
-    def __init__(self, judge: Judge, engine: Engine, *, held: Held, unsure: bool) -> None:
+    def __init__(self, judge: Judge, engine: Engine, granted: Capabilities, *, held: Held, unsure: bool) -> None:
         self.judge = judge
         self.engine = engine
         self.limits = engine.limits
         self.held = held
         self.unsure = unsure
-        self.capabilities = capabilities(engine.cutter)
+        self.capabilities = granted
         model = describe(judge, engine.scorer, limits=self.limits, capabilities=self.capabilities, cutter=engine.cutter)
         self.model = model.model_dump_json()
 

@@ -22,7 +22,6 @@ import numpy as np
 from veriscope.bundle.network import Network, NetworkAnswer, Pixels
 from veriscope.bundle.scorer import Scored, Scorer
 from veriscope.data.decode import PictureFacts, decode_with_facts
-from veriscope.data.video import can_read_videos
 from veriscope.errors import DecodeError
 from veriscope.predict.faces import Cut, FaceCutter, score_groups
 from veriscope.serving.errors import ApiError, busy, internal, stopping, too_slow
@@ -87,12 +86,22 @@ class Engine:
         limits: how much may wait, and for how long.
         metrics: what is counted.
         cutter: what cuts faces out of the pictures; None: they are judged as wholes.
+        videos: whether the server reads those, too, which is told to who sends something else.
 
     """
 
-    def __init__(self, scorer: Scorer, *, limits: Limits, metrics: Metrics, cutter: FaceCutter | None = None) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        *,
+        limits: Limits,
+        metrics: Metrics,
+        cutter: FaceCutter | None = None,
+        videos: bool = False,
+    ) -> None:
         self.scorer = scorer
         self.cutter = cutter
+        self._videos = videos
         self.limits = limits
         self.metrics = metrics
         self.ready = False
@@ -258,7 +267,7 @@ class Engine:
         data = job.data
         assert data is not None, "a file is decoded once"
         sha256 = job.sha256 = hashlib.sha256(data).hexdigest()
-        if (no := no_picture(data, videos=can_read_videos())) is not None:
+        if (no := no_picture(data, videos=self._videos)) is not None:
             return Judged((), None, sha256, no)
         began = time.monotonic()
         try:
