@@ -54,7 +54,11 @@ export async function remember(entry) {
 }
 
 export function forget() {
-  write([]);
+  try {
+    localStorage.removeItem(KEY);
+  } catch {
+    // Switched off, as above.
+  }
 }
 
 // The policy of this page lets no data: address become a picture.
