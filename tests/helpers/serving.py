@@ -4,15 +4,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from veriscope.bundle import BaseBundle
+from veriscope.bundle.network import Network, NetworkAnswer
 from veriscope.predict.faces import FaceCutter
 from veriscope.predict.judge import Judge
 from veriscope.serving.app import create_app
+from veriscope.serving.engine import Engine
 from veriscope.serving.server import Server, make_config, open_socket
 from veriscope.serving.settings import Access, Limits
 
@@ -89,3 +92,27 @@ def until(holds: Callable[[], bool], *, at_most_s: float = 30.0) -> None:
 def parts(*contents: bytes, name: str = "picture.jpg") -> list[tuple[str, tuple[str, bytes, str]]]:
     """Return files as a client sends them."""
     return [("files", (name, content, "image/jpeg")) for content in contents]
+
+
+class Gate:
+    """A network behind a gate, which knows the size of each batch that came to it."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.input, self.device, self.precision = network.input, network.device, network.precision
+        self.open = threading.Event()
+        self.open.set()
+        self.batches: list[int] = []
+
+    def answer(self, image_BCHW: np.ndarray, *, describe: bool) -> NetworkAnswer:
+        self.batches.append(len(image_BCHW))
+        assert self.open.wait(30)
+        return self.network.answer(image_BCHW, describe=describe)
+
+
+def gated(bundle: BaseBundle, **limits: object) -> tuple[FastAPI, Engine, Gate]:
+    """Return an application with other limits than SMALL's, its engine, and the gate before its network."""
+    app = app_of(bundle, limits=replace(SMALL, **limits))
+    engine = app.state.engine
+    engine.scorer.network = gate = Gate(engine.scorer.network)
+    return app, engine, gate

@@ -8,9 +8,9 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -18,44 +18,20 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
 from PIL import Image
 from tests.helpers.bundles import tiny_bundle, write_pictures
-from tests.helpers.serving import SMALL, app_of, client_of, live, parts, until
+from tests.helpers.serving import Gate, Live, client_of, gated, live, parts, until
 
 from veriscope.bundle import Bundle
-from veriscope.bundle.network import Network, NetworkAnswer
+from veriscope.bundle.network import Network
 from veriscope.predict.judge import Judge
 from veriscope.serving.engine import Engine
 from veriscope.serving.errors import ApiError
 
 
-class Gate:
-    """A network behind a gate, which knows the size of each batch that came to it."""
-
-    def __init__(self, network: Network) -> None:
-        self.network = network
-        self.input, self.device, self.precision = network.input, network.device, network.precision
-        self.open = threading.Event()
-        self.open.set()
-        self.batches: list[int] = []
-
-    def answer(self, image_BCHW: np.ndarray, *, describe: bool) -> NetworkAnswer:
-        self.batches.append(len(image_BCHW))
-        assert self.open.wait(30)
-        return self.network.answer(image_BCHW, describe=describe)
-
-
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return tiny_bundle(tmp_path_factory.mktemp("engine") / "bundle")
-
-
-def gated(bundle: Bundle, **limits: object) -> tuple[FastAPI, Engine, Gate]:
-    app = app_of(bundle, limits=replace(SMALL, **limits))
-    engine = app.state.engine
-    engine.scorer.network = gate = Gate(engine.scorer.network)
-    return app, engine, gate
 
 
 def picture(level: int = 100) -> bytes:
@@ -71,6 +47,21 @@ def post(url: str, *contents: bytes, timeout: float = 60.0) -> httpx.Response:
 def in_background(call: Callable[[], httpx.Response], count: int = 1) -> tuple[ThreadPoolExecutor, list]:
     pool = ThreadPoolExecutor(count)
     return pool, [pool.submit(call) for _ in range(count)]
+
+
+@contextmanager
+def behind_a_picture(server: Live, engine: Engine, gate: Gate) -> Iterator[None]:
+    """Let what is asked in the block wait behind a picture; after it, that one is answered, and nothing else scored."""
+    gate.open.clear()
+    before = len(gate.batches)
+    pool, (blocking,) = in_background(lambda: post(server.url, picture()))
+    until(lambda: len(gate.batches) == before + 1)
+    yield
+    gate.open.set()
+    assert blocking.result().status_code == 200
+    pool.shutdown()
+    until(lambda: engine.num_held == 0)
+    assert len(gate.batches) == before + 1, "nothing was scored for nobody"
 
 
 def test_many_clients_share_batches_and_get_their_own_answers(bundle: Bundle, tmp_path: Path) -> None:
@@ -140,41 +131,25 @@ def test_after_the_time_limit_the_work_is_dropped(bundle: Bundle) -> None:
 
 def test_work_of_a_client_that_has_gone_is_dropped(bundle: Bundle) -> None:
     app, engine, gate = gated(bundle, batch_size=1)
-    with live(app) as server:
-        gate.open.clear()
-        before = len(gate.batches)
-        pool, (blocking,) = in_background(lambda: post(server.url, picture()))
-        until(lambda: len(gate.batches) == before + 1)
+    with live(app) as server, behind_a_picture(server, engine, gate):
         with pytest.raises(httpx.ReadTimeout):
             post(server.url, picture(), picture(), timeout=0.5)
         # The server has noticed, too: all that it holds beside the first picture is nobody's.
         until(lambda: engine.num_held == 1 + sum(job.dropped for job in engine._queue))
-        gate.open.set()
-        assert blocking.result().status_code == 200
-        pool.shutdown()
-        until(lambda: engine.num_held == 0)
-        assert len(gate.batches) == before + 1, "nothing was scored for nobody"
 
 
 def test_work_of_nobody_before_a_call_is_dropped_too(bundle: Bundle) -> None:
     app, engine, gate = gated(bundle)
+    calling = threading.Thread(target=engine.on_network, args=(int,))  # as a video's frames come
     with live(app) as server:
-        gate.open.clear()
-        before = len(gate.batches)
-        pool, (blocking,) = in_background(lambda: post(server.url, picture()))
-        until(lambda: len(gate.batches) == before + 1)
-        with pytest.raises(httpx.ReadTimeout):
-            post(server.url, picture(), timeout=0.5)
-        until(lambda: [job.dropped for job in engine._queue] == [True])
-        calling = threading.Thread(target=engine.on_network, args=(int,))  # as a video's frames come
-        calling.start()
-        until(lambda: len(engine._queue) == 2)
-        gate.open.set()
+        with behind_a_picture(server, engine, gate):
+            with pytest.raises(httpx.ReadTimeout):
+                post(server.url, picture(), timeout=0.5)
+            until(lambda: [job.dropped for job in engine._queue] == [True])
+            calling.start()
+            until(lambda: len(engine._queue) == 2)
         calling.join(30)
-        assert blocking.result().status_code == 200
-        pool.shutdown()
-        until(lambda: engine.num_held == 0)
-        assert len(gate.batches) == before + 1, "nothing was scored for nobody"
+        assert not calling.is_alive()
 
 
 def test_a_body_that_does_not_come_ends_in_408(bundle: Bundle) -> None:

@@ -2,7 +2,6 @@
 
 import base64
 import resource
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,10 +15,9 @@ from PIL import Image
 from starlette.testclient import TestClient
 from tests.helpers.bundles import tiny_bundle, write_pictures
 from tests.helpers.clips import make_clip
-from tests.helpers.serving import SMALL, app_of, client_of, live, parts, until
+from tests.helpers.serving import SMALL, app_of, client_of, gated, live, parts, until
 
 from veriscope.bundle import Bundle
-from veriscope.bundle.network import NetworkAnswer
 from veriscope.data.decode import decode_image
 from veriscope.explain.picture import explain_picture
 from veriscope.predict.explain import find_method, logit_unit
@@ -111,27 +109,13 @@ def test_a_video_that_can_have_no_process_may_come_again(client: TestClient, cli
 
 def test_a_video_that_finds_no_room_waits_for_no_picture(bundle: Bundle, clip: bytes, tmp_path: Path) -> None:
     (path,) = write_pictures(tmp_path, 1)
-    app = app_of(bundle, limits=replace(SMALL, max_waiting=2, max_files=2))
-    engine = app.state.engine
-    gate, network = threading.Event(), engine.scorer.network
-
-    class Gated:
-        """A network behind a gate."""
-
-        input, device, precision = network.input, network.device, network.precision
-
-        def answer(self, image_BCHW: np.ndarray, *, describe: bool) -> NetworkAnswer:
-            assert gate.wait(30)
-            return network.answer(image_BCHW, describe=describe)
-
-    engine.scorer.network = Gated()
-    gate.set()
+    app, engine, gate = gated(bundle, max_waiting=2, max_files=2)
     with live(app) as server, ThreadPoolExecutor(1) as pool:
-        gate.clear()
+        gate.open.clear()
         first = pool.submit(httpx.post, f"{server.url}/v1/predict", files=parts(path.read_bytes()), timeout=60)
         until(lambda: engine.num_held == 1)
         refused = httpx.post(f"{server.url}/v1/predict", files=parts(path.read_bytes(), clip), timeout=5)
-        gate.set()
+        gate.open.set()
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
         assert first.result().status_code == 200
 
